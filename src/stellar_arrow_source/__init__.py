@@ -1,0 +1,1 @@
+"""Apache Arrow Flight server for Stellar ledgers."""
