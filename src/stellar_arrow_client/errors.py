@@ -23,9 +23,15 @@ class ExitCode(IntEnum):
 
 
 class StellarArrowError(Exception):
-    """Base of all expected failures; the message is one plain sentence that says what to do."""
+    """Base of all expected failures; the message is one plain sentence that says what to do.
+
+    Attributes:
+        exit_code: what a command ends with.
+        resume: the next ledger to ask for, when the server said so with the error.
+    """
 
     exit_code: ExitCode = ExitCode.FAILURE
+    resume: int | None = None
 
 
 class InvalidRequestError(StellarArrowError):
