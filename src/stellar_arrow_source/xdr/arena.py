@@ -5,7 +5,6 @@ Fresh memory pages double the time of decompression and of the walk, so both buf
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np

@@ -42,7 +42,7 @@ def load_word(words, at):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def walk(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
+def walk(  # type: ignore[no-untyped-def]
     code, table, start, words, bounds, first, arena, bases, widths, capacities, rows, ledger_rows, returns, repeats, bodies
 ):
     """Walk ledgers ``first`` to the last.
