@@ -99,9 +99,7 @@ class StreamRequest:
             try:
                 text = text.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise InvalidRequestError(
-                    f"the request is not UTF-8 text (byte {error.start}); {_FORM_HINT}"
-                ) from None
+                raise InvalidRequestError(f"the request is not UTF-8 text (byte {error.start}); {_FORM_HINT}") from None
         return cls._from_json(text) if text.lstrip().startswith("{") else cls._from_text(text)
 
     @classmethod
@@ -266,9 +264,7 @@ def _subclasses(cls: type[StellarArrowError]) -> Iterator[type[StellarArrowError
 
 def _check_size(ticket: bytes) -> None:
     if len(ticket) > MAX_TICKET_BYTES:
-        raise InvalidRequestError(
-            f"the request has {len(ticket)} bytes, the most allowed is {MAX_TICKET_BYTES}"
-        )
+        raise InvalidRequestError(f"the request has {len(ticket)} bytes, the most allowed is {MAX_TICKET_BYTES}")
 
 
 def _unique_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -311,9 +307,7 @@ def _check_filter(value: object) -> None:
     if not isinstance(value, str) or not value.strip():
         raise InvalidRequestError(f"filter must be a condition such as amount > 100, not {_show(value)}")
     if len(value) > MAX_FILTER_LENGTH:
-        raise InvalidRequestError(
-            f"filter has {len(value)} characters, at most {MAX_FILTER_LENGTH} are allowed"
-        )
+        raise InvalidRequestError(f"filter has {len(value)} characters, at most {MAX_FILTER_LENGTH} are allowed")
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -23,8 +23,8 @@ class Sink(Protocol):
         """Prepare for batches of ``schema``.
 
         Returns:
-            The next ledger wanted, when the destination holds earlier ones of this request (rows written after
-            its last checkpoint must be dropped here); None to begin at ``request.start``.
+            The next ledger wanted, when the destination holds earlier ones of this request (rows written
+            after its last checkpoint must be dropped here); None to begin at ``request.start``.
         """
 
     def write(self, batch: pa.RecordBatch, cursor: Cursor) -> None:

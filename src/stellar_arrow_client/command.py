@@ -1,0 +1,216 @@
+"""Manners of every command: one-sentence errors, exit codes, configuration files, "did you mean"."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import select
+import sys
+import tomllib
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stellar_arrow_client.errors import ExitCode, StellarArrowError
+
+MAX_CONFIG_BYTES = 1024 * 1024
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` when a known word is near, else an empty string."""
+    near = difflib.get_close_matches(word.lower(), list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+class Choice(click.Choice[str]):
+    """A choice that names the nearest valid word."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        known = [str(choice) for choice in self.choices]
+        return f"'{value}' is not one of {', '.join(known)}{did_you_mean(str(value), known)}"
+
+
+class Option(click.Option):
+    """An option that shows its environment variable and its default in the help text."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("show_envvar", True)
+        kwargs.setdefault("show_default", True)
+        super().__init__(*args, **kwargs)
+
+
+def option(*declarations: str, **attributes: Any) -> Callable[[Any], Any]:
+    """``click.option`` for :class:`Option`."""
+    return click.option(*declarations, cls=Option, **attributes)
+
+
+class _Manners(click.Command):
+    """What :class:`Command` and :class:`Group` share."""
+
+    show_tracebacks = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+        kwargs["context_settings"] = settings | (kwargs.get("context_settings") or {})
+        super().__init__(*args, **kwargs)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if parent is None and self.name:
+            extra.setdefault("auto_envvar_prefix", self.name.upper().replace("-", "_"))
+        return super().make_context(info_name, args, parent, **extra)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command and leave the process with its exit code.
+
+        The function of the command may return an exit code; None means success.
+        """
+        self.show_tracebacks = False
+
+        def run() -> Any:
+            return click.Command.main(self, args, prog_name, complete_var, standalone_mode=False, **extra)
+
+        return sys.exit(_exit_code(self, run)) if standalone_mode else run()
+
+
+class Command(_Manners):
+    """A command whose errors are one sentence and an exit code."""
+
+
+class Group(_Manners, click.Group):
+    """A group of commands whose errors are one sentence and an exit code."""
+
+    command_class = Command
+    group_class = type
+
+
+def run_cli(command: click.Command) -> None:
+    """Entry point of a command's script."""
+    command.main()
+
+
+def _exit_code(command: _Manners, run: Callable[[], Any]) -> int:
+    try:
+        result = run()
+        sys.stdout.flush()
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else command.name
+        _say(f"{error.format_message().rstrip('.')}; see '{path} --help'")
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        _say(error.format_message())
+        return error.exit_code
+    except StellarArrowError as error:
+        _show_traceback(command)
+        _say(str(error))
+        return error.exit_code
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _stdout_is_gone():
+            # Whoever read our output has had enough; keep the interpreter's last flush from complaining.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.OK
+        _show_traceback(command)
+        advice = "" if command.show_tracebacks else "; use --debug for the traceback"
+        _say(f"unexpected {type(error).__name__}: {error}{advice}")
+        return ExitCode.FAILURE
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _say(message: str) -> None:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+
+
+def _show_traceback(command: _Manners) -> None:
+    if command.show_tracebacks:
+        traceback.print_exc()
+
+
+def _stdout_is_gone() -> bool:
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True
+
+
+def enable_tracebacks(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    """Callback of ``--debug``."""
+    command = ctx.find_root().command
+    if value and isinstance(command, _Manners):
+        command.show_tracebacks = True
+
+
+def load_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+    """Callback of ``--config``: the section named after the command gives the defaults of its options.
+
+    Raises:
+        click.BadParameter: unreadable, not TOML, no such section, or a key that is no option.
+    """
+    if path is None:
+        return
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise click.BadParameter(f"cannot read {path}: {error.strerror}") from None
+    if len(content) > MAX_CONFIG_BYTES:
+        raise click.BadParameter(f"{path} is larger than {MAX_CONFIG_BYTES} bytes")
+    try:
+        section: Any = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise click.BadParameter(f"{path} is not valid TOML: {error}") from None
+    names = _command_names(ctx)
+    for name in names:
+        section = section.get(name)
+        if section is None:
+            asked_for = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
+            if asked_for:
+                raise click.BadParameter(f"{path} has no section [{'.'.join(names)}]")
+            return
+        if not isinstance(section, dict):
+            raise click.BadParameter(f"{name} in {path} must be a section: [{'.'.join(names)}]")
+    ctx.default_map = _defaults(section, ctx, path)
+
+
+def _command_names(ctx: click.Context) -> list[str]:
+    names: list[str] = []
+    at: click.Context | None = ctx
+    while at is not None:
+        names.insert(0, at.command.name or "")
+        at = at.parent
+    return names
+
+
+def _defaults(section: Mapping[str, Any], ctx: click.Context, path: Path) -> dict[str, Any]:
+    params = {
+        spelling.lstrip("-").replace("-", "_").lower(): param
+        for param in ctx.command.params
+        for spelling in (param.name or "", *param.opts)
+    }
+    subcommands = ctx.command.commands if isinstance(ctx.command, click.Group) else {}
+    defaults: dict[str, Any] = {}
+    for key, value in section.items():
+        if key in subcommands:
+            continue
+        param = params.get(key.replace("-", "_").lower())
+        if param is None or param.name is None:
+            known = [name.replace("_", "-") for name in params]
+            raise click.BadParameter(f"{path}: no option is called '{key}'{did_you_mean(key, known)}")
+        if isinstance(value, dict) or (isinstance(value, list) and not param.multiple and param.nargs == 1):
+            raise click.BadParameter(f"{path}: '{key}' takes one value")
+        defaults[param.name] = value
+    return defaults

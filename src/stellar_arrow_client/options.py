@@ -1,0 +1,299 @@
+"""Options that all commands share, as decorators of their functions.
+
+Precedence everywhere: flag, environment variable, configuration file, default. Every option shows its default
+and its environment variable in the help text.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import click
+
+from stellar_arrow_client.command import (
+    Choice,
+    Command,
+    Group,
+    Option,
+    did_you_mean,
+    enable_tracebacks,
+    load_config,
+    option,
+    run_cli,
+)
+from stellar_arrow_client.logs import FORMATS, LEVELS, configure_logging
+from stellar_arrow_client.policy import RetryPolicy
+from stellar_arrow_client.request import COMPRESSIONS, MAX_LEDGER, Compression, StreamRequest
+
+__all__ = [
+    "Choice",
+    "Command",
+    "Group",
+    "LedgerNumber",
+    "Option",
+    "RunOptions",
+    "Selection",
+    "client_options",
+    "configure_logging",
+    "did_you_mean",
+    "option",
+    "request_options",
+    "run_cli",
+    "run_options",
+    "server_argument",
+    "standard_options",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+ProgressMode = Literal["auto", "bar", "log", "none"]
+
+
+class LedgerNumber(click.ParamType):
+    """A ledger sequence; 0 where ``zero_is_none`` means without end."""
+
+    name = "ledger"
+
+    def __init__(self, *, zero_is_none: bool = False) -> None:
+        self._zero_is_none = zero_is_none
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and len(text) <= 20):
+            self.fail(f"{text[:40]!r} is not a ledger number", param, ctx)
+        number = int(text)
+        if number == 0 and self._zero_is_none:
+            return None
+        if not 1 <= number <= MAX_LEDGER:
+            self.fail(f"{number} is not between 1 and {MAX_LEDGER}", param, ctx)
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What :func:`request_options` read: a range and the columns and rows of it."""
+
+    start: int | None
+    end: int | None
+    columns: tuple[str, ...] | None
+    filter: str | None
+    compression: Compression | None
+
+    def request(self, stream: str) -> StreamRequest:
+        """The request for one stream.
+
+        Raises:
+            InvalidRequestError: the range or a name is not valid.
+        """
+        return StreamRequest(stream, self.start, self.end, self.columns, self.filter, self.compression)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What :func:`run_options` read; see :func:`stellar_arrow_client.runner.run`."""
+
+    progress: ProgressMode = "auto"
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
+
+
+def standard_options(distribution: str) -> Callable[[F], F]:
+    """``--config``, logging, ``--debug`` and ``--version`` of a command of ``distribution``.
+
+    Logging is set up before the function runs; the function takes none of these.
+    """
+
+    def version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(f"{ctx.find_root().command.name} {importlib.metadata.version(distribution)}")
+            ctx.exit()
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def run(*args: Any, log_level: str, log_format: str, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
+            if quiet and verbose:
+                raise click.UsageError("--quiet and --verbose exclude each other")
+            configure_logging("error" if quiet else "debug" if verbose else log_level, log_format)
+            return function(*args, **kwargs)
+
+        return _apply(
+            run,
+            option(
+                "--config",
+                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                envvar="STELLAR_ARROW_CONFIG",
+                is_eager=True,
+                expose_value=False,
+                callback=load_config,
+                help="TOML file; the section named after the command sets its options.",
+            ),
+            option(
+                "--log-level",
+                type=Choice(LEVELS),
+                default="info",
+                envvar="LOG_LEVEL",
+                help="Least level of the messages on stderr.",
+            ),
+            option(
+                "--log-format",
+                type=Choice(FORMATS),
+                default="text",
+                envvar="LOG_FORMAT",
+                help="Messages for people or one JSON object a line.",
+            ),
+            option("-q", "--quiet", is_flag=True, help="Errors only."),
+            option("-v", "--verbose", is_flag=True, help="All messages, also those of level debug."),
+            option(
+                "--debug",
+                is_flag=True,
+                envvar="STELLAR_ARROW_DEBUG",
+                is_eager=True,
+                expose_value=False,
+                callback=enable_tracebacks,
+                help="Show the traceback of an error.",
+            ),
+            click.option(
+                "--version",
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=version,
+                help="Show the version and exit.",
+            ),
+        )
+
+    return decorate
+
+
+def server_argument(function: F) -> F:
+    """The positional ``SERVER``, handed on as ``server``."""
+    return cast(
+        F,
+        click.argument("server", help="Address of the server: HOST:PORT, grpc://… or grpc+tls://….")(function),
+    )
+
+
+def client_options(function: F) -> F:
+    """``SERVER``, ``--token``, ``--tls-roots``, ``--retry-for``; the function gets an open ``client``."""
+
+    @functools.wraps(function)
+    def run(*args: Any, server: str, token: str | None, tls_roots: Path | None, retry_for: float, **kwargs: Any) -> Any:
+        from stellar_arrow_client.client import Client  # pyarrow loads slowly, --help needs none of it
+
+        roots = None if tls_roots is None else tls_roots.read_bytes()
+        with Client(server, token=token, tls_roots=roots, retry=RetryPolicy(retry_for=retry_for)) as client:
+            return function(*args, client=client, **kwargs)
+
+    return _apply(
+        run,
+        server_argument,
+        option("--token", envvar="STELLAR_ARROW_TOKEN", help="Bearer token that the server asks for."),
+        option(
+            "--tls-roots",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            envvar="STELLAR_ARROW_TLS_ROOTS",
+            help="PEM file of the authorities to trust with grpc+tls://; without it those of the system.",
+        ),
+        option(
+            "--retry-for",
+            type=click.FloatRange(min=0),
+            default=RetryPolicy().retry_for,
+            envvar="STELLAR_ARROW_RETRY_FOR",
+            metavar="SECONDS",
+            help="How long to go on trying when the connection breaks.",
+        ),
+    )
+
+
+def request_options(bounds: Literal["arguments", "options"] = "arguments") -> Callable[[F], F]:
+    """Range, columns, filter and wire compression; the function gets a ``selection``.
+
+    Args:
+        bounds: whether the range is ``[START_LEDGER] [END_LEDGER]`` or ``--start``, ``--end``.
+    """
+    start_help = "First ledger; the latest one when left out."
+    end_help = "Last ledger, inclusive; 0 or left out to follow the tip."
+    range_parameters: list[Callable[[Any], Any]]
+    if bounds == "arguments":
+        range_parameters = [
+            click.argument("start_ledger", required=False, type=LedgerNumber(), help=start_help),
+            click.argument("end_ledger", required=False, type=LedgerNumber(zero_is_none=True), help=end_help),
+        ]
+    else:
+        range_parameters = [
+            option("--start", "start_ledger", type=LedgerNumber(), help=start_help),
+            option("--end", "end_ledger", type=LedgerNumber(zero_is_none=True), help=end_help),
+        ]
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def run(
+            *args: Any,
+            start_ledger: int | None,
+            end_ledger: int | None,
+            columns: str | None,
+            row_filter: str | None,
+            wire_compression: str,
+            **kwargs: Any,
+        ) -> Any:
+            names = None if columns is None else tuple(name.strip() for name in columns.split(","))
+            compression = None if wire_compression == "none" else cast(Compression, wire_compression)
+            selection = Selection(start_ledger, end_ledger, names, row_filter, compression)
+            return function(*args, selection=selection, **kwargs)
+
+        return _apply(
+            run,
+            *range_parameters,
+            option("--columns", metavar="NAME,…", help="Columns wanted; all that are not opt-in when left out."),
+            option("--filter", "row_filter", metavar="SQL", help="Rows wanted, such as \"asset_code = 'USDC'\"."),
+            option(
+                "--wire-compression",
+                type=Choice(["none", *COMPRESSIONS]),
+                default="none",
+                help="Compression between server and consumer; worth it on a slow network.",
+            ),
+        )
+
+    return decorate
+
+
+def run_options(function: F) -> F:
+    """``--progress`` and metrics; the function gets ``run_options``, for the runner."""
+
+    @functools.wraps(function)
+    def run(*args: Any, progress: ProgressMode, metrics_port: int | None, metrics_host: str, **kwargs: Any) -> Any:
+        return function(*args, run_options=RunOptions(progress, metrics_port, metrics_host), **kwargs)
+
+    return _apply(
+        run,
+        option(
+            "--progress",
+            type=Choice(["auto", "bar", "log", "none"]),
+            default="auto",
+            envvar="STELLAR_ARROW_PROGRESS",
+            help="A bar, log lines, or nothing; auto is a bar on a terminal and log lines elsewhere.",
+        ),
+        option(
+            "--metrics-port",
+            type=click.IntRange(0, 65535),
+            envvar="METRICS_PORT",
+            help="Serve Prometheus metrics there (0 picks a free port); none when left out.",
+        ),
+        option(
+            "--metrics-host",
+            default=RunOptions().metrics_host,
+            envvar="METRICS_HOST",
+            help="Address on which to serve the metrics.",
+        ),
+    )
+
+
+def _apply(function: Callable[..., Any], *decorators: Callable[[Any], Any]) -> Any:
+    """Apply decorators so that the parameters stand in the help text in the order given."""
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function

@@ -1,0 +1,107 @@
+"""Flight as the SDK uses it: addresses, connections, and Flight's errors as typed ones."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.flight as flight
+
+from stellar_arrow_client.errors import (
+    AuthenticationError,
+    IntegrityError,
+    InvalidRequestError,
+    StellarArrowError,
+    UnavailableError,
+)
+from stellar_arrow_client.request import error_from_payload
+
+DEFAULT_PORT: Final = 8815
+MAX_MESSAGE_BYTES: Final = 1 << 30
+
+_ADDRESS = re.compile(
+    r"(?:(?P<scheme>grpc|grpc\+tcp|grpc\+tls)://)?"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?/?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+    @classmethod
+    def parse(cls, server: str) -> Address:
+        """Read ``localhost:8815``, ``grpc://localhost:8815`` or ``grpc+tls://example.org:8815``.
+
+        Raises:
+            InvalidRequestError: it is none of these.
+        """
+        match = _ADDRESS.fullmatch(server) if len(server) <= 512 else None
+        port = int(match["port"] or DEFAULT_PORT) if match else 0
+        if not match or not 1 <= port <= 65535:
+            raise InvalidRequestError(
+                f"{server[:80]!r} is not a server address; write HOST:PORT such as localhost:{DEFAULT_PORT}, "
+                "or grpc+tls://HOST:PORT"
+            )
+        return cls(match["host"], port, match["scheme"] == "grpc+tls")
+
+    @property
+    def uri(self) -> str:
+        return f"grpc+{'tls' if self.tls else 'tcp'}://{self}"
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def connect(address: Address, roots: bytes | None) -> flight.FlightClient:
+    """A connection, made on first use.
+
+    Args:
+        roots: PEM certificates that the server's certificate must lead to; None for the system's.
+    """
+    return flight.FlightClient(
+        address.uri,
+        tls_root_certs=roots,
+        generic_options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            # A channel backs off by itself, up to two minutes; ours is the policy that counts.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+        ],
+    )
+
+
+def typed_error(error: Exception, address: Address) -> StellarArrowError:
+    """The error of :mod:`stellar_arrow_client.errors` for what pyarrow raised."""
+    payload = getattr(error, "extra_info", None)
+    detail = _first_line(str(error))
+    if payload:
+        return error_from_payload(bytes(payload), f"the server at {address} failed: {detail}")
+    match error:
+        case StellarArrowError():
+            return error
+        case flight.FlightUnavailableError() | flight.FlightTimedOutError():
+            return UnavailableError(f"cannot reach {address}; is stellar-arrow-source running there?")
+        case flight.FlightCancelledError() | flight.FlightInternalError():
+            return UnavailableError(f"the connection to {address} broke: {detail}")
+        case flight.FlightUnauthenticatedError() | flight.FlightUnauthorizedError():
+            return AuthenticationError(f"{address} refuses the credentials; give a valid token with --token")
+        case pa.ArrowInvalid() | pa.ArrowKeyError() | pa.ArrowTypeError():
+            return IntegrityError(f"{address} sent what is not a valid record batch: {detail}")
+        case _:
+            return StellarArrowError(f"the server at {address} failed: {detail}")
+
+
+def _first_line(message: str) -> str:
+    """Flight's message without the trail that gRPC adds to it."""
+    message = re.sub(r"\s*(gRPC client debug context|Client context):.*", "", message, flags=re.DOTALL)
+    message = re.sub(r"^Flight (RPC failed|returned [a-z ]+error)(, )?(with message|with code)?:? ?", "", message)
+    lines = message.strip().splitlines()
+    return lines[0][:300].rstrip(".") if lines else "no reason given"
