@@ -1,0 +1,56 @@
+"""What all compiled kernels share: ``kernel``, ``load32``, ``load64``, ``load_int``.
+
+A kernel is a plain loop over numpy arrays. Compiled code is kept on disk per source file, and numba does not
+notice an edited callee of another file: after a change here, remove the ``*.nbi`` and ``*.nbc`` files.
+With ``NUMBA_DISABLE_JIT=1`` the kernels run as plain Python, so they must not rely on wrapping arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Words: TypeAlias = npt.NDArray[np.uint32]
+"""Big-endian XDR seen as uint32 words in the machine's (little-endian) order."""
+Positions: TypeAlias = npt.NDArray[np.int64]
+"""Indices of words; 0 means absent."""
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Offsets: TypeAlias = npt.NDArray[np.int32]
+"""Arrow offsets: one more than there are rows."""
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def kernel(function: Function) -> Function:
+    """Compile a loop to machine code that runs without the interpreter lock."""
+    return cast(Function, numba.njit(nogil=True, cache=True)(function))
+
+
+@kernel
+def load32(words: Words, p: int) -> np.uint32:
+    """The unsigned 32-bit integer at word `p`."""
+    v = words[np.uint64(p)]
+    # shifts widen to 64 bits, hence the cast
+    return np.uint32(
+        (v >> np.uint32(24))
+        | ((v >> np.uint32(8)) & np.uint32(0xFF00))
+        | ((v << np.uint32(8)) & np.uint32(0xFF0000))
+        | ((v << np.uint32(24)) & np.uint32(0xFF000000))
+    )
+
+
+@kernel
+def load64(words: Words, p: int) -> np.uint64:
+    """The unsigned 64-bit integer at words `p` and `p` + 1."""
+    return np.uint64((np.uint64(load32(words, p)) << np.uint64(32)) | np.uint64(load32(words, p + 1)))
+
+
+@kernel
+def load_int(words: Words, p: int) -> int:
+    """``load32`` as a signed 64-bit integer, for counts, lengths and discriminants."""
+    return np.int64(load32(words, p))  # type: ignore[return-value]  # int() would stay unsigned

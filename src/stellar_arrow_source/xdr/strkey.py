@@ -1,0 +1,238 @@
+"""Strkeys (SEP-23): version byte and payload, CRC16-XModem, base32 without padding.
+
+Kernels: ``write_keys`` (32-byte payloads of one kind, the hot path), ``write_strkeys`` (any payloads that
+``locate_muxed``, ``locate_balances``, ``locate_addresses`` or ``locate_signers`` have found) and, for other
+kernels, ``address_payload`` and ``put_strkey``. ``Version`` lists the kinds.
+
+A payload is a run of bytes of the XDR, for muxed accounts followed by the 8 bytes of the id. A located row is
+(version, first byte, bytes, word position of the muxed id or 0); version 0 means absent.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from stellar_arrow_source.xdr.jit import Bytes, Offsets, Positions, Words, kernel, load_int
+
+
+class Version(IntEnum):
+    """Version bytes: the letter's base32 value in the upper five bits."""
+
+    ACCOUNT = 6 << 3
+    MUXED_ACCOUNT = 12 << 3
+    PRE_AUTH_TX = 19 << 3
+    HASH_X = 23 << 3
+    SIGNED_PAYLOAD = 15 << 3
+    CONTRACT = 2 << 3
+    LIQUIDITY_POOL = 11 << 3
+    CLAIMABLE_BALANCE = 1 << 3
+
+
+KEY_CHARS = 56
+"""Characters of a strkey with a 32-byte payload."""
+MAX_PAYLOAD = 32 + 4 + 64
+"""Bytes of the longest payload, that of a signed payload signer."""
+STAGE_BYTES = 1 + MAX_PAYLOAD + 2 + 5
+"""Room that ``put_strkey`` needs to stage version, payload, checksum and the last group's padding."""
+
+# A jitted function sees enum members as objects; plain numbers compile to constants.
+_ACCOUNT, _MUXED_ACCOUNT, _CONTRACT = int(Version.ACCOUNT), int(Version.MUXED_ACCOUNT), int(Version.CONTRACT)
+_LIQUIDITY_POOL, _CLAIMABLE_BALANCE = int(Version.LIQUIDITY_POOL), int(Version.CLAIMABLE_BALANCE)
+_SIGNED_PAYLOAD = int(Version.SIGNED_PAYLOAD)
+_SIGNERS = np.array([Version.ACCOUNT, Version.PRE_AUTH_TX, Version.HASH_X, Version.SIGNED_PAYLOAD], np.int64)
+
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
+def _crc_tables(length: int) -> npt.NDArray[np.uint16]:
+    """[d, b]: what byte b with d bytes after it contributes to the checksum, which is linear over xor."""
+    tables = np.zeros((length, 256), np.uint16)
+    crc = np.arange(256, dtype=np.uint16) << 8
+    for distance in range(length):
+        for _ in range(8):
+            crc = (crc << 1) ^ np.where(crc & 0x8000, 0x1021, 0).astype(np.uint16)
+        tables[distance] = crc
+    return tables
+
+
+_CRC = _crc_tables(1 + MAX_PAYLOAD)
+_BASE32 = np.array([_ALPHABET[v >> 5] | _ALPHABET[v & 31] << 8 for v in range(1024)], np.uint16)
+"""Two characters for ten bits, in memory order."""
+
+
+@kernel
+def put_strkey(stage: Bytes, n: int, out: Bytes, o: int) -> int:
+    """Write the strkey of the version byte and payload in stage[:n] at out[o:]; returns where it ends."""
+    crc = np.uint16(0)
+    for k in range(n):
+        crc ^= _CRC[np.uint64(n - 1 - k), stage[np.uint64(k)]]
+    stage[np.uint64(n)] = crc & 0xFF
+    stage[np.uint64(n + 1)] = crc >> 8
+    n += 2
+    for k in range(n, n + 4):
+        stage[np.uint64(k)] = 0
+    end = o + (n * 8 + 4) // 5
+    for k in range(0, n, 5):
+        group = np.uint64(0)
+        for j in range(5):
+            group = np.uint64(group << np.uint64(8)) | np.uint64(stage[np.uint64(k + j)])
+        for shift in (30, 20, 10, 0):
+            pair = _BASE32[(group >> np.uint64(shift)) & np.uint64(1023)]
+            if o < end:
+                out[np.uint64(o)] = pair & 0xFF
+            if o + 1 < end:
+                out[np.uint64(o + 1)] = pair >> 8
+            o += 2
+    return end
+
+
+@kernel
+def write_keys(words: Words, pos: Positions, version: int, offsets: Offsets, data: npt.NDArray[np.uint16]) -> None:
+    """Strkeys of 32-byte payloads: 35 bytes are exactly 56 characters, 28 pairs of `data`."""
+    raw = words.view(np.uint8)
+    stage = np.empty(35, np.uint8)
+    stage[0] = version
+    start = _CRC[32, version]
+    o = 0
+    offsets[0] = 0
+    for i in range(pos.shape[0]):
+        p = pos[i]
+        if p > 0:
+            crc = start
+            for k in range(32):
+                byte = raw[np.uint64(p * 4 + k)]
+                stage[k + 1] = byte
+                crc ^= _CRC[np.uint64(31 - k), byte]
+            stage[33] = crc & 0xFF
+            stage[34] = crc >> 8
+            for k in range(0, 35, 5):
+                group = np.uint64(0)
+                for j in range(5):
+                    group = np.uint64(group << np.uint64(8)) | np.uint64(stage[k + j])
+                data[np.uint64(o)] = _BASE32[group >> np.uint64(30)]
+                data[np.uint64(o + 1)] = _BASE32[(group >> np.uint64(20)) & np.uint64(1023)]
+                data[np.uint64(o + 2)] = _BASE32[(group >> np.uint64(10)) & np.uint64(1023)]
+                data[np.uint64(o + 3)] = _BASE32[group & np.uint64(1023)]
+                o += 4
+        offsets[i + 1] = o * 2
+
+
+@kernel
+def put_payload(
+    raw: Bytes, version: int, first: int, nbytes: int, muxed_id: int, stage: Bytes, out: Bytes, o: int
+) -> int:
+    """Write the strkey of a located payload at out[o:]; returns where it ends."""
+    stage[0] = version
+    for k in range(nbytes):
+        stage[np.uint64(1 + k)] = raw[np.uint64(first + k)]
+    n = 1 + nbytes
+    if muxed_id > 0:
+        for k in range(8):
+            stage[np.uint64(n + k)] = raw[np.uint64(muxed_id * 4 + k)]
+        n += 8
+    return put_strkey(stage, n, out, o)
+
+
+@kernel
+def address_payload(words: Words, p: int) -> tuple[int, int, int, int]:
+    """Locate the payload of the SCAddress at word `p`."""
+    arm = load_int(words, p)
+    if arm == 0:  # AccountID: key type, key
+        return _ACCOUNT, (p + 2) * 4, 32, 0
+    if arm == 1:
+        return _CONTRACT, (p + 1) * 4, 32, 0
+    if arm == 2:  # MuxedEd25519Account: id, key
+        return _MUXED_ACCOUNT, (p + 3) * 4, 32, p + 1
+    if arm == 3:  # ClaimableBalanceID: the payload begins with the type's lowest byte
+        return _CLAIMABLE_BALANCE, (p + 1) * 4 + 3, 33, 0
+    return _LIQUIDITY_POOL, (p + 1) * 4, 32, 0
+
+
+@kernel
+def locate_addresses(words: Words, pos: Positions, rows: Positions, offsets: Offsets) -> int:
+    """SCAddress → located `rows` (n, 4) and offsets of the strkeys; returns their total length."""
+    total = 0
+    offsets[0] = 0
+    for i in range(pos.shape[0]):
+        rows[i, 0] = 0
+        if pos[i] > 0:
+            rows[i, 0], rows[i, 1], rows[i, 2], rows[i, 3] = address_payload(words, pos[i])
+            total += _chars(rows[i, 2], rows[i, 3])
+        offsets[i + 1] = total
+    return total
+
+
+@kernel
+def _chars(nbytes: int, muxed_id: int) -> int:
+    """Characters of the strkey of a located payload."""
+    n = 1 + nbytes + (8 if muxed_id > 0 else 0) + 2
+    return (n * 8 + 4) // 5
+
+
+@kernel
+def locate_signers(words: Words, pos: Positions, rows: Positions, offsets: Offsets) -> int:
+    """SignerKey → located `rows` (n, 4) and offsets of the strkeys; returns their total length."""
+    total = 0
+    offsets[0] = 0
+    for i in range(pos.shape[0]):
+        p = pos[i]
+        rows[i, 0] = 0
+        if p > 0:
+            nbytes = 32
+            version = _SIGNERS[np.uint64(load_int(words, p) & 3)]
+            if version == _SIGNED_PAYLOAD:  # key, length, payload padded to whole words: all of it as XDR has it
+                nbytes += 4 + (min(load_int(words, p + 9), 64) + 3) // 4 * 4
+            rows[i, 0] = version
+            rows[i, 1] = (p + 1) * 4
+            rows[i, 2] = nbytes
+            rows[i, 3] = 0
+            total += _chars(nbytes, 0)
+        offsets[i + 1] = total
+    return total
+
+
+@kernel
+def locate_muxed(muxed_id: Positions, key: Positions, rows: Positions, offsets: Offsets) -> int:
+    """Ids and keys of muxed accounts → located `rows` (n, 4) and offsets; returns their total length."""
+    total = 0
+    offsets[0] = 0
+    for i in range(muxed_id.shape[0]):
+        rows[i, 0] = 0
+        if muxed_id[i] > 0:
+            rows[i, 0] = _MUXED_ACCOUNT
+            rows[i, 1] = key[i] * 4
+            rows[i, 2] = 32
+            rows[i, 3] = muxed_id[i]
+            total += _chars(32, 1)
+        offsets[i + 1] = total
+    return total
+
+
+@kernel
+def locate_balances(pos: Positions, rows: Positions, offsets: Offsets) -> int:
+    """ClaimableBalanceID → located `rows` (n, 4) and offsets; returns their total length."""
+    total = 0
+    offsets[0] = 0
+    for i in range(pos.shape[0]):
+        rows[i, 0] = 0
+        if pos[i] > 0:
+            rows[i, 0] = _CLAIMABLE_BALANCE
+            rows[i, 1] = pos[i] * 4 + 3
+            rows[i, 2] = 33
+            rows[i, 3] = 0
+            total += _chars(33, 0)
+        offsets[i + 1] = total
+    return total
+
+
+@kernel
+def write_strkeys(words: Words, rows: Positions, offsets: Offsets, data: Bytes) -> None:
+    """Write the strkeys of located rows."""
+    raw = words.view(np.uint8)
+    stage = np.empty(STAGE_BYTES, np.uint8)
+    for i in range(rows.shape[0]):
+        if rows[i, 0] > 0:
+            put_payload(raw, rows[i, 0], rows[i, 1], rows[i, 2], rows[i, 3], stage, data, offsets[i])
