@@ -1,0 +1,81 @@
+"""From an endpoint, as people write it, to the source that reads it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_source.errors import NetworkMismatchError
+from stellar_arrow_source.ledgers.galexie import GalexieStore
+from stellar_arrow_source.ledgers.grpc import GrpcSource
+from stellar_arrow_source.ledgers.source import LedgerSource, RetryPolicy
+
+SUPPORTED = "host:port, grpc://host:port, a folder, file:///folder or synthetic://"
+"""What an endpoint may look like, for help texts and errors."""
+
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+def open_source(endpoint: str, *, passphrase: str | None = None, retry: RetryPolicy | None = None) -> LedgerSource:
+    """Open the source that an endpoint names; a gRPC server is not called before it is read from.
+
+    Args:
+        endpoint: one of the forms of :data:`SUPPORTED`.
+        passphrase: network passphrase that the source must have where it declares one.
+        retry: how to reconnect; :class:`RetryPolicy` as it is by default.
+
+    Raises:
+        InvalidRequestError: the endpoint cannot be understood or its kind is not supported.
+        NetworkMismatchError: the source declares another network than ``passphrase``.
+        SourceUnavailableError: a folder does not exist or cannot be read.
+    """
+    source = _open(endpoint, retry or RetryPolicy())
+    declared = source.network_passphrase
+    if passphrase is not None and declared is not None and declared != passphrase:
+        source.close()
+        raise NetworkMismatchError(
+            f"{source.endpoint} declares the network {declared!r}, but {passphrase!r} is configured"
+        )
+    return source
+
+
+def _open(endpoint: str, retry: RetryPolicy) -> LedgerSource:
+    scheme = _SCHEME.match(endpoint)
+    if scheme is None:
+        if _HOST_PORT.fullmatch(endpoint) and not Path(endpoint).is_dir():
+            return GrpcSource(endpoint, endpoint=endpoint, retry=retry)
+        if "/" in endpoint or Path(endpoint).is_dir():
+            return GalexieStore(Path(endpoint), endpoint=endpoint)
+        raise InvalidRequestError(f"{endpoint!r} is no endpoint of ledgers: use {SUPPORTED}")
+    match scheme[1].lower():
+        case "grpc":
+            target = urlsplit(endpoint).netloc
+            if not _HOST_PORT.fullmatch(target):
+                raise InvalidRequestError(f"{without_credentials(endpoint)!r} names no host:port")
+            return GrpcSource(target, endpoint=endpoint, retry=retry)
+        case "file":
+            return GalexieStore(_file_path(endpoint), endpoint=endpoint)
+        case "synthetic":
+            # Imported when asked for: it loads the whole of stellar_sdk.xdr.
+            from stellar_arrow_source.ledgers.synthetic import SyntheticSource
+
+            return SyntheticSource.from_endpoint(endpoint)
+        case other:
+            raise InvalidRequestError(
+                f"{other}:// is no supported kind of source ({without_credentials(endpoint)!r}): use {SUPPORTED}"
+            )
+
+
+def _file_path(endpoint: str) -> Path:
+    parts = urlsplit(endpoint)
+    if parts.netloc not in ("", "localhost"):
+        raise InvalidRequestError(f"{endpoint!r} names another host: use file:///folder with three slashes")
+    return Path(unquote(parts.path))
+
+
+def without_credentials(endpoint: str) -> str:
+    """The endpoint with ``user:password@`` cut out."""
+    return re.sub(r"(?<=://)[^/@]*@", "", endpoint)

@@ -1,0 +1,276 @@
+"""Ledgers from a RawLedgerService over gRPC."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from stellar_arrow_client.errors import AuthenticationError, GapError, IntegrityError, InvalidRequestError
+from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_source.ledgers import raw_ledger_service_pb2 as pb
+from stellar_arrow_source.ledgers.header import ledger_sequence
+from stellar_arrow_source.ledgers.source import POLL_SECONDS, Bounds, RawLedger, RetryPolicy
+
+SERVICE = "raw_ledger_service.RawLedgerService"
+MAX_MESSAGE = 256 << 20
+"""Largest message that is received; ledgers of pubnet exceed gRPC's default of 4 MB."""
+
+_PAGE_BYTES = 4 << 20  # messages of about this size are the fastest
+_PAGES_IN_FLIGHT = 4
+_MAX_PAGE = 1024  # ledgers
+_CALL_SECONDS = 120.0
+
+_log = logging.getLogger(__name__)
+
+
+class GrpcSource:
+    """Client of a RawLedgerService: bounded calls as far as the server's newest ledger, then its stream.
+
+    Attributes:
+        endpoint: ``host:port`` or ``grpc://host:port``, as given.
+        network_passphrase: None; the service does not tell it.
+    """
+
+    def __init__(self, target: str, *, endpoint: str, retry: RetryPolicy) -> None:
+        self.endpoint = endpoint
+        self.network_passphrase: str | None = None
+        self._retry = retry
+        self._has_range = True  # until the server says UNIMPLEMENTED
+        self._channel = grpc.insecure_channel(
+            target,
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE),
+                ("grpc.initial_reconnect_backoff_ms", int(retry.initial * 1000)),
+                ("grpc.max_reconnect_backoff_ms", int(retry.maximum * 1000)),
+                ("grpc.keepalive_time_ms", 30_000),
+            ],
+        )
+        self._range = self._channel.unary_unary(
+            f"/{SERVICE}/GetLedgerRange",
+            request_serializer=pb.GetLedgerRangeRequest.SerializeToString,
+            response_deserializer=pb.GetLedgerRangeResponse.FromString,
+        )
+        self._stream = self._channel.unary_stream(
+            f"/{SERVICE}/StreamRawLedgers",
+            request_serializer=pb.StreamLedgersRequest.SerializeToString,
+            response_deserializer=pb.RawLedger.FromString,
+        )
+
+    def bounds(self) -> Bounds:
+        """Newest ledger of the server (None if it lacks GetLedgerRange); the oldest is not told.
+
+        Raises:
+            SourceUnavailableError: the server cannot be reached.
+        """
+        try:
+            answer = self._range(pb.GetLedgerRangeRequest(), timeout=_CALL_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() in _TELLS_NOTHING:
+                return Bounds(None, None)
+            raise self._unavailable(error) from error
+        return Bounds(None, answer.latest_ledger or None)
+
+    def ledgers(self, start: int, end: int | None, stop: threading.Event) -> Iterator[RawLedger]:
+        """See :meth:`stellar_arrow_source.ledgers.source.LedgerSource.ledgers`."""
+        expected, failures, size = start, 0, _PageSize()
+        while not stop.is_set() and (end is None or expected <= end):
+            try:
+                for ledger in self._attempt(expected, end, size, stop):
+                    if ledger.sequence != expected:
+                        raise GapError(
+                            f"{self.endpoint} sent ledger {ledger.sequence} where {expected} is due: "
+                            "check that server's store for missing or doubled ledgers"
+                        )
+                    yield RawLedger(expected, _checked(ledger, self.endpoint))
+                    expected, failures = expected + 1, 0
+            except grpc.RpcError as error:
+                if stop.is_set():
+                    return
+                failures += 1
+                if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    size.shrink()
+                self._give_up_or_wait(error, expected, failures, stop)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def _attempt(self, start: int, end: int | None, size: _PageSize, stop: threading.Event) -> Iterator[pb.RawLedger]:
+        """Ledgers from ``start`` until the range is done, the stream ends or a call fails."""
+        if self._has_range:
+            for ledger in self._pages(start, end, size, stop):
+                yield ledger
+                start = ledger.sequence + 1
+        if not stop.is_set() and (end is None or start <= end):
+            yield from self._follow(start, end, stop)
+
+    def _pages(self, start: int, end: int | None, size: _PageSize, stop: threading.Event) -> Iterator[pb.RawLedger]:
+        """Bounded calls, several in flight, as far as the server's newest ledger."""
+        pages: deque[_Page] = deque()
+        upcoming = start  # first ledger that no call asks for yet
+        newest: int | None = None  # as far as the server has told
+        try:
+            while not stop.is_set():
+                limit = end if newest is None or (end is not None and end < newest) else newest
+                ahead = _PAGES_IN_FLIGHT if size.known else 1
+                while len(pages) < ahead and (limit is None or upcoming <= limit):
+                    last = upcoming + size.ledgers - 1
+                    pages.append(self._page(upcoming, last if limit is None else min(last, limit)))
+                    upcoming = pages[-1].last + 1
+                if not pages:
+                    return
+                page = pages.popleft()
+                answer = page.wait(stop)
+                if answer is None:
+                    return
+                newest = max(newest or 0, answer.latest_ledger)
+                size.learn(answer.ledgers)
+                yield from answer.ledgers
+                first = page.first + len(answer.ledgers)
+                if not answer.ledgers and first <= newest:
+                    raise GapError(
+                        f"{self.endpoint} has ledger {newest} but not ledger {first}: "
+                        "start at a ledger it has, or use a source with more history"
+                    )
+                if answer.ledgers and first <= page.last:
+                    pages.appendleft(self._page(first, page.last))
+                elif first <= page.last:
+                    return  # the tip
+        finally:
+            for page in pages:
+                page.call.cancel()
+
+    def _page(self, first: int, last: int) -> _Page:
+        request = pb.GetLedgerRangeRequest(start_ledger=first, end_ledger=last + 1)
+        return _Page(first, last, self._range.future(request, timeout=_CALL_SECONDS))
+
+    def _follow(self, start: int, end: int | None, stop: threading.Event) -> Iterator[pb.RawLedger]:
+        """The server's endless stream, cancelled at the end of the range or when ``stop`` is set."""
+        call = self._stream(pb.StreamLedgersRequest(start_ledger=start))
+        threading.Thread(target=_cancel_when, args=(stop, call), daemon=True).start()
+        try:
+            for ledger in call:
+                yield ledger
+                if ledger.sequence == end:
+                    return
+            raise _StreamEnded
+        finally:
+            call.cancel()
+
+    def _give_up_or_wait(self, error: grpc.RpcError, expected: int, failures: int, stop: threading.Event) -> None:
+        code = error.code()
+        if code == grpc.StatusCode.UNIMPLEMENTED and self._has_range:
+            self._has_range = False
+            return
+        if (refusal := _REFUSALS.get(code)) is not None:
+            raise refusal(f"{self.endpoint} refuses ledger {expected}: {error.details()}") from error
+        if code not in _TRANSIENT or failures >= self._retry.attempts:
+            raise self._unavailable(error) from error
+        delay = self._retry.delay(failures)
+        _log.warning(
+            "%s failed at ledger %d (%s), next attempt in %.1f s", self.endpoint, expected, _plain(error), delay
+        )
+        stop.wait(delay)
+
+    def _unavailable(self, error: grpc.RpcError) -> SourceUnavailableError:
+        return SourceUnavailableError(
+            f"the ledger source {self.endpoint} is not available ({_plain(error)}): is it running there?"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A call in flight for the ledgers ``first`` to ``last``, both inclusive."""
+
+    first: int
+    last: int
+    call: grpc.Future
+
+    def wait(self, stop: threading.Event) -> pb.GetLedgerRangeResponse | None:
+        """The answer, or None when ``stop`` is set first."""
+        while not stop.is_set():
+            try:
+                answer: pb.GetLedgerRangeResponse = self.call.result(timeout=POLL_SECONDS)
+                return answer
+            except grpc.FutureTimeoutError:
+                continue
+        return None
+
+
+class _PageSize:
+    """How many ledgers to ask for in one call, so that the answer holds about :data:`_PAGE_BYTES`."""
+
+    def __init__(self) -> None:
+        self.ledgers = 4
+        self.known = False  # whether an answer has told how large the ledgers are
+
+    def learn(self, ledgers: Sequence[pb.RawLedger]) -> None:
+        """Adapt to the ledgers of an answer; growth is gradual, since ledgers differ much in size."""
+        if not ledgers:
+            return
+        average = 1 + sum(len(ledger.ledger_close_meta_xdr) for ledger in ledgers) // len(ledgers)
+        self.ledgers = max(1, min(_PAGE_BYTES // average, 4 * self.ledgers, _MAX_PAGE))
+        self.known = True
+
+    def shrink(self) -> None:
+        """After an answer that was too large to be received."""
+        self.ledgers = max(1, self.ledgers // 4)
+
+
+class _StreamEnded(grpc.RpcError):  # type: ignore[misc]  # grpc has no types
+    """The server ended a stream that has no end, as it does when it stops."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return "the server ended the stream"
+
+
+_TRANSIENT = {
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNKNOWN,
+}
+_REFUSALS = {
+    grpc.StatusCode.DATA_LOSS: IntegrityError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.NOT_FOUND: GapError,
+    grpc.StatusCode.OUT_OF_RANGE: GapError,
+    grpc.StatusCode.PERMISSION_DENIED: AuthenticationError,
+    grpc.StatusCode.UNAUTHENTICATED: AuthenticationError,
+}
+_TELLS_NOTHING = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.OUT_OF_RANGE,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+
+
+def _cancel_when(stop: threading.Event, call: grpc.Call) -> None:
+    while call.is_active():
+        if stop.wait(POLL_SECONDS):
+            call.cancel()
+
+
+def _checked(ledger: pb.RawLedger, endpoint: str) -> bytes:
+    xdr: bytes = ledger.ledger_close_meta_xdr
+    if (inside := ledger_sequence(xdr)) != ledger.sequence:
+        raise IntegrityError(f"{endpoint} sent ledger {inside} as ledger {ledger.sequence}")
+    return xdr
+
+
+def _plain(error: grpc.RpcError) -> str:
+    """Code and first line of a gRPC error."""
+    details = (error.details() or "").splitlines()
+    return ": ".join([error.code().name, *details[:1]])
