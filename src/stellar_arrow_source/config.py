@@ -1,0 +1,150 @@
+"""Settings of the server: one declaration each, from which options, environment and file follow.
+
+A value comes from the command line, else the environment, else the configuration file, else the default.
+"""
+
+# ruff: noqa: RUF009 (_setting makes dataclass fields)
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from stellar_arrow_client.command import option
+from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_source.networks import KNOWN_NETWORKS
+
+SYNTHETIC_ENDPOINT = "synthetic://"
+
+_PORT = click.IntRange(0, 65535)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _setting(default: Any, flags: str, env: str | list[str], help: str, **attributes: Any) -> Any:
+    """A field of :class:`ServerConfig` together with its option."""
+    attributes |= {"envvar": env, "help": help}
+    if attributes.get("multiple"):
+        return field(default=default, metadata={"flags": flags, "option": attributes})
+    return field(default=default, metadata={"flags": flags, "option": attributes | {"default": default}})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """All settings of a server. Sizes are bytes, times are seconds."""
+
+    source_endpoint: str = _setting(
+        "localhost:50053",
+        "--source",
+        "SOURCE_ENDPOINT",
+        "Where ledgers come from: host:port or grpc://, a folder or file://, synthetic://.",
+    )
+    mock_data: bool = _setting(
+        False,
+        "--mock-data/--no-mock-data",
+        "MOCK_DATA",
+        f"Serve made-up ledgers: the same as --source {SYNTHETIC_ENDPOINT}.",
+    )
+    network_passphrase: str | None = _setting(
+        None,
+        "--network",
+        "NETWORK_PASSPHRASE",
+        f"Network that the ledgers must belong to: {', '.join(KNOWN_NETWORKS)} or a passphrase.",
+    )
+    host: str = _setting(
+        "127.0.0.1", "--host", "ARROW_HOST", "Address that Flight and monitoring listen on; 0.0.0.0 for all."
+    )
+    port: int = _setting(8815, "--port", ["ARROW_PORT", "PORT"], "Port of Flight; 0 for a free one.", type=_PORT)
+    health_port: int = _setting(
+        8088, "--health-port", "HEALTH_PORT", "Port of /health, /ready and /metrics; 0 for a free one.", type=_PORT
+    )
+    advertise: tuple[str, ...] = _setting(
+        (),
+        "--advertise",
+        "ARROW_ADVERTISE",
+        "Location that clients are told to fetch from, such as grpc://host:8815; may be repeated. Without it"
+        " they fetch from where they asked.",
+        multiple=True,
+    )
+    tls_cert: Path | None = _setting(
+        None, "--tls-cert", "ARROW_TLS_CERT", "PEM certificate chain; turns TLS on.", type=_FILE
+    )
+    tls_key: Path | None = _setting(
+        None, "--tls-key", "ARROW_TLS_KEY", "PEM private key of --tls-cert.", type=_FILE
+    )
+    batch_size: int = _setting(
+        100, "--batch-size", "BATCH_SIZE", "Most ledgers of one batch.", type=click.IntRange(1, 4096)
+    )
+    prefetch_bytes: int = _setting(
+        64 << 20,
+        "--prefetch-bytes",
+        "PREFETCH_BYTES",
+        "Bytes of raw ledgers that all streams together read ahead.",
+        type=click.IntRange(1 << 20, 64 << 30),
+    )
+    max_connections: int = _setting(
+        64, "--max-connections", "MAX_CONNECTIONS", "Most streams at a time.", type=click.IntRange(1, 4096)
+    )
+    drain_seconds: float = _setting(
+        10.0,
+        "--drain-seconds",
+        "DRAIN_SECONDS",
+        "How long open streams may take to finish their batch when the server is told to end.",
+        type=click.FloatRange(0, 600),
+    )
+    enable_analytics: bool = _setting(
+        False,
+        "--analytics/--no-analytics",
+        "ENABLE_ANALYTICS",
+        "Watch the data that passes: rates, success and operation mix in /metrics and /analytics.",
+    )
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InvalidRequestError("TLS needs both --tls-cert and --tls-key")
+
+    @property
+    def endpoint(self) -> str:
+        return SYNTHETIC_ENDPOINT if self.mock_data else self.source_endpoint
+
+    @property
+    def passphrase(self) -> str | None:
+        """The passphrase of ``network_passphrase``, which may be a short name."""
+        if self.network_passphrase is None:
+            return None
+        return KNOWN_NETWORKS.get(self.network_passphrase.lower(), self.network_passphrase)
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether nothing but this machine can connect."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a click command one option for each field of :class:`ServerConfig`."""
+    for setting in reversed(dataclasses.fields(ServerConfig)):
+        command = option(setting.metadata["flags"], setting.name, **setting.metadata["option"])(command)
+    return command
+
+
+def config_of(ctx: click.Context) -> ServerConfig:
+    """The configuration that the options of ``ctx`` say.
+
+    Raises:
+        InvalidRequestError: options contradict each other.
+    """
+    values = {setting.name: ctx.params[setting.name] for setting in dataclasses.fields(ServerConfig)}
+    if values["mock_data"] and ctx.get_parameter_source("source_endpoint") is ParameterSource.COMMANDLINE:
+        if ctx.get_parameter_source("mock_data") is ParameterSource.COMMANDLINE:
+            raise InvalidRequestError("give either --source or --mock-data, not both")
+        values["mock_data"] = False  # a flag goes before the environment
+    return ServerConfig(**values)

@@ -1,0 +1,72 @@
+"""Failures on the wire: every exception of a handler leaves the server as a Flight error.
+
+pyarrow sends the whole traceback of any other exception to the client, so nothing but what
+:func:`to_flight_error` returns may be raised out of a handler or a stream.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+from pyarrow import flight
+
+from stellar_arrow_client.errors import AuthenticationError, StellarArrowError, UnavailableError
+from stellar_arrow_client.request import error_payload
+
+MAX_MESSAGE_CHARS = 600
+"""Message and extra_info travel in HTTP/2 trailers, which gRPC bounds at 8 KiB in all."""
+
+INTERNAL_MESSAGE = "the server failed unexpectedly; its log says why"
+
+_log = structlog.get_logger(__name__)
+
+_Handler = TypeVar("_Handler", bound=Callable[..., Any])
+
+
+def to_flight_error(error: Exception, *, resume: int | None = None) -> flight.FlightError:
+    """The Flight error that carries ``error`` to the client, with :func:`error_payload` as ``extra_info``.
+
+    ``resume`` is the next ledger to ask for when the failure interrupts a stream. An exception that is not
+    expected is logged with its traceback and sent without any detail.
+    """
+    if isinstance(error, flight.FlightError):
+        return error
+    if isinstance(error, StellarArrowError):
+        told, message = error, str(error)
+    else:
+        _log.error("unexpected failure", exc_info=error)
+        told, message = StellarArrowError(), INTERNAL_MESSAGE
+    if len(message) > MAX_MESSAGE_CHARS:
+        message = f"{message[: MAX_MESSAGE_CHARS - 1]}…"
+    # An error of the same class with only a message, whatever its constructor takes.
+    sent = BaseException.__new__(type(told), message)
+    return _flight_class(error)(message, error_payload(sent, resume))
+
+
+def _flight_class(error: Exception) -> Any:
+    match error:
+        case UnavailableError():
+            return flight.FlightUnavailableError
+        case AuthenticationError():
+            return flight.FlightUnauthenticatedError
+        case StellarArrowError():
+            return flight.FlightServerError
+        case _:
+            return flight.FlightInternalError
+
+
+def guarded(handler: _Handler) -> _Handler:
+    """Wrap a handler method of a server that has ``count_failure(error)``: only Flight errors get out."""
+
+    @functools.wraps(handler)
+    def guard(self: Any, *args: Any) -> Any:
+        try:
+            return handler(self, *args)
+        except Exception as error:
+            self.count_failure(error)
+            raise to_flight_error(error) from None
+
+    return guard  # type: ignore[return-value]

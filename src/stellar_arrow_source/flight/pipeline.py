@@ -1,0 +1,123 @@
+"""One stream from the source to the wire: read ahead, decode in groups, cut, account for every ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from stellar_arrow_client.errors import GapError, IntegrityError
+from stellar_arrow_client.request import Cursor
+from stellar_arrow_source.errors import DecodeError
+from stellar_arrow_source.flight.cutting import Part, cut
+from stellar_arrow_source.flight.prefetch import Prefetch
+from stellar_arrow_source.ledgers.source import RawLedger
+
+if TYPE_CHECKING:
+    from stellar_arrow_source.tables import DecodedBatch, LedgerDecoder
+
+DECODE_BYTES = 8 << 20
+"""XDR of one decode call: with the rows made of it, it stays in the caches and well below a stream's budget."""
+
+POLL_SECONDS = 0.05
+HEARTBEAT_SECONDS = 1.0
+LINGER_SECONDS = 0.02
+"""How long an unfilled group waits for the next of the ledgers that are known to exist."""
+
+Observer = Callable[["DecodedBatch", int, float], None]
+"""Called after each decode call with its result, the bytes of its XDR and its seconds."""
+
+
+class Pipeline:
+    """Makes the parts of one stream, in order."""
+
+    def __init__(
+        self,
+        prefetch: Prefetch,
+        decoder: LedgerDecoder,
+        stream: str,
+        schema: pa.Schema,
+        *,
+        start: int,
+        end: int | None,
+        group_ledgers: int,
+        newest: Callable[[], int | None],
+        observe: Observer,
+    ) -> None:
+        self._position = start
+        self._prefetch = prefetch
+        self._decoder = decoder
+        self._stream = stream
+        self._names = schema.names
+        self._empty = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+        self._end = end
+        self._group_ledgers = group_ledgers
+        self._newest = newest
+        self._observe = observe
+
+    def parts(self, poll: Callable[[], None]) -> Iterator[Part]:
+        """Yield the parts; ``poll`` is called at least every :data:`POLL_SECONDS` and ends them by raising.
+
+        Raises:
+            StellarArrowError: of the source or the decoder, after all ledgers before the fault.
+        """
+        said = time.monotonic()
+        while self._end is None or self._position <= self._end:
+            poll()
+            group = self._next_group()
+            if group:
+                for part in self._decode(group):
+                    poll()
+                    self._position = part.cursor.cursor
+                    yield part
+                said = time.monotonic()
+            elif self._prefetch.ended:
+                raise GapError(f"the source ended before ledger {self._position}; ask for it again later")
+            elif time.monotonic() - said >= HEARTBEAT_SECONDS:
+                yield Part(self._empty, Cursor(self._position, self._position - 1), 0)
+                said = time.monotonic()
+
+    def _next_group(self) -> list[RawLedger]:
+        newest = self._newest()
+        behind = newest is not None and self._position < newest
+        group = self._prefetch.take(
+            self._group_ledgers,
+            DECODE_BYTES,
+            wait=POLL_SECONDS,
+            linger=LINGER_SECONDS if behind else 0.0,
+        )
+        for expected, ledger in enumerate(group, self._position):
+            if ledger.sequence != expected:
+                raise GapError(f"the source gave ledger {ledger.sequence} where {expected} was due")
+        return group
+
+    def _decode(self, group: list[RawLedger]) -> Iterator[Part]:
+        try:
+            decoded = self._decode_whole(group)
+        except DecodeError as error:
+            # The ledgers before a damaged one are sound: they are sent before the error is.
+            if error.index > 0:
+                yield from self._cut(self._decode_whole(group[: error.index]))
+            raise
+        yield from self._cut(decoded)
+
+    def _decode_whole(self, group: list[RawLedger]) -> DecodedBatch:
+        began = time.perf_counter()
+        decoded = self._decoder.decode([ledger.xdr for ledger in group])
+        seconds = time.perf_counter() - began
+        sequences = np.asarray(decoded.sequences)
+        wrong = np.flatnonzero(sequences != np.arange(group[0].sequence, group[0].sequence + len(group)))
+        if len(wrong):
+            at = int(wrong[0])
+            raise IntegrityError(
+                f"what the source gave as ledger {group[at].sequence} is ledger {sequences[at]}"
+            )
+        self._observe(decoded, sum(len(ledger.xdr) for ledger in group), seconds)
+        return decoded
+
+    def _cut(self, decoded: DecodedBatch) -> Iterator[Part]:
+        rows = decoded.batches[self._stream].select(self._names)
+        yield from cut(rows, int(decoded.sequences[0]), decoded.row_ends[self._stream])

@@ -1,0 +1,123 @@
+"""From a request, as it comes over the wire, to what is to be sent; everything wrong with it is said here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from pyarrow import flight
+
+from stellar_arrow_client.errors import GapError, InvalidRequestError
+from stellar_arrow_client.request import MAX_TICKET_BYTES, StreamRequest
+from stellar_arrow_source.flight.backend import Tables
+from stellar_arrow_source.flight.source_watch import SourceWatch
+
+if TYPE_CHECKING:
+    from stellar_arrow_source.tables import Stream
+
+MIN_ENDPOINT_LEDGERS = 1024
+"""A sub-range is not smaller: opening a stream must cost little against serving it."""
+
+MAX_ENDPOINTS = 64
+
+_ENDPOINT_ALIGNMENT = 64
+"""Sub-ranges begin at multiples of the ledgers that one file of a SEP-54 store holds at most, by convention."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """A request whose every part exists.
+
+    Attributes:
+        request: as asked, with the stream's own name instead of an alias.
+        stream: its declaration.
+        schema: Arrow schema of the batches.
+    """
+
+    request: StreamRequest
+    stream: Stream
+    schema: pa.Schema
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.schema.names)
+
+
+def plan(text: bytes | str, tables: Tables, passphrase: str | None) -> StreamPlan:
+    """Read and check a ticket or descriptor.
+
+    Raises:
+        InvalidRequestError: malformed, or asks for what this server cannot do.
+        UnknownStreamError, UnknownColumnError: naming the nearest.
+    """
+    request = StreamRequest.parse(text)
+    stream = tables.find(request.stream)
+    if request.filter is not None:
+        raise InvalidRequestError(
+            "this version of the server does not filter rows: leave out filter and filter the rows received"
+        )
+    schema = stream.schema(request.columns, passphrase)
+    return StreamPlan(dataclasses.replace(request, stream=stream.name), stream, schema)
+
+
+def descriptor_text(descriptor: flight.FlightDescriptor) -> bytes:
+    """The request in a descriptor: its command, or the only element of its path.
+
+    Raises:
+        InvalidRequestError: it has neither.
+    """
+    if descriptor.descriptor_type == flight.DescriptorType.CMD:
+        return bytes(descriptor.command)
+    if descriptor.descriptor_type == flight.DescriptorType.PATH and len(descriptor.path) == 1:
+        return bytes(descriptor.path[0])
+    raise InvalidRequestError(
+        "a descriptor must hold one request, as its command or as the only element of its path"
+    )
+
+
+def first_ledger(request: StreamRequest, watch: SourceWatch) -> int:
+    """The ledger that a stream begins with: the one asked for, else the newest.
+
+    Raises:
+        GapError: the source begins later.
+        SourceUnavailableError: the source does not answer, or has no ledger to begin with.
+    """
+    if request.start is None:
+        return watch.latest()
+    oldest = watch.bounds().oldest
+    if oldest is not None and request.start < oldest:
+        raise GapError(
+            f"ledger {request.start} is not there: the source begins with ledger {oldest}; start from there"
+        )
+    return request.start
+
+
+def sub_requests(request: StreamRequest) -> Iterator[StreamRequest]:
+    """The requests that together, in order, are ``request``: one each for the sub-ranges of a bounded range."""
+    if request.start is None or request.end is None:
+        yield request
+        return
+    ledgers = request.end - request.start + 1
+    step = max(MIN_ENDPOINT_LEDGERS, -(-ledgers // MAX_ENDPOINTS))
+    step = -(-step // _ENDPOINT_ALIGNMENT) * _ENDPOINT_ALIGNMENT
+    start = request.start
+    while start <= request.end:
+        end = min(request.end, start - start % step + step - 1)
+        yield dataclasses.replace(request, start=start, end=end)
+        start = end + 1
+
+
+def criteria_text(criteria: bytes) -> str | None:
+    """The stream that a listing is restricted to, or None.
+
+    Raises:
+        InvalidRequestError: not the name of a stream.
+    """
+    if not criteria:
+        return None
+    if len(criteria) > MAX_TICKET_BYTES:
+        raise InvalidRequestError(f"the criteria have {len(criteria)} bytes; give the name of a stream")
+    return StreamRequest.parse(criteria).stream

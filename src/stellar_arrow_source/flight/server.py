@@ -1,0 +1,246 @@
+"""The Flight service: listing, planning, streaming and actions over one ledger source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import structlog
+from pyarrow import flight, ipc
+
+from stellar_arrow_client.command import did_you_mean
+from stellar_arrow_client.errors import InvalidRequestError, UnavailableError
+from stellar_arrow_client.request import (
+    ACTION_HEALTH,
+    ACTION_LATEST_LEDGER,
+    ACTION_STREAMS,
+)
+from stellar_arrow_source.flight.backend import Tables
+from stellar_arrow_source.flight.failures import guarded, to_flight_error
+from stellar_arrow_source.flight.limits import StreamLimiter
+from stellar_arrow_source.flight.pipeline import Pipeline
+from stellar_arrow_source.flight.planning import (
+    StreamPlan,
+    criteria_text,
+    descriptor_text,
+    first_ledger,
+    plan,
+    sub_requests,
+)
+from stellar_arrow_source.flight.prefetch import Prefetch
+from stellar_arrow_source.flight.source_watch import SourceWatch
+from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
+from stellar_arrow_source.monitoring.metrics import Metrics
+
+if TYPE_CHECKING:
+    from stellar_arrow_source.tables import DecodedBatch, Stream
+
+ONE_ROW_A_LEDGER = "ledgers"
+"""The stream whose number of rows in a range is known beforehand."""
+
+UNKNOWN = -1
+
+ACTIONS = {
+    ACTION_HEALTH: "Whether the server is ready, and why not.",
+    ACTION_LATEST_LEDGER: "Oldest and newest ledger that the source holds.",
+    ACTION_STREAMS: "Names, aliases and descriptions of all streams.",
+}
+
+_log = structlog.get_logger(__name__)
+
+
+class _ClientGone(Exception):
+    """Ends a stream whose client cancelled it."""
+
+
+class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
+    """Serves the streams of ``tables`` from the source that ``watch`` keeps.
+
+    Every handler raises Flight errors only, with an error payload as extra_info.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        tables: Tables,
+        watch: SourceWatch,
+        limiter: StreamLimiter,
+        metrics: Metrics,
+        health: Callable[[], dict[str, Any]],
+        group_ledgers: int,
+        analytics: LedgerAnalytics | None = None,
+        advertised: Sequence[str] = (),
+        tls: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        self._tables = tables
+        self._watch = watch
+        self._limiter = limiter
+        self._metrics = metrics
+        self._health = health
+        self._group_ledgers = group_ledgers
+        self._analytics = analytics
+        self._advertised = list(advertised)
+        self._prefetches: set[Prefetch] = set()
+        super().__init__((host, port), tls_certificates=[tls] if tls else None)
+
+    def count_failure(self, error: Exception) -> None:
+        self._metrics.failed(type(error).__name__)
+
+    def queued_bytes(self) -> int:
+        """Raw ledgers read ahead of all streams, in bytes."""
+        return sum(prefetch.queued_bytes for prefetch in tuple(self._prefetches))
+
+    @guarded
+    def list_flights(self, context: flight.ServerCallContext, criteria: bytes) -> list[flight.FlightInfo]:
+        only = criteria_text(criteria)
+        streams = self._tables.streams if only is None else [self._tables.find(only)]
+        return [self._info(plan(stream.name, self._tables, self._watch.passphrase)) for stream in streams]
+
+    @guarded
+    def get_flight_info(
+        self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
+    ) -> flight.FlightInfo:
+        found = plan(descriptor_text(descriptor), self._tables, self._watch.passphrase)
+        first_ledger(found.request, self._watch)
+        return self._info(found, descriptor)
+
+    @guarded
+    def get_schema(
+        self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
+    ) -> flight.SchemaResult:
+        found = plan(descriptor_text(descriptor), self._tables, self._watch.passphrase)
+        return flight.SchemaResult(found.schema)
+
+    @guarded
+    def do_get(self, context: flight.ServerCallContext, ticket: flight.Ticket) -> flight.GeneratorStream:
+        found = plan(ticket.ticket, self._tables, self._watch.passphrase)
+        batches = self._batches(found, context)
+        # Runs up to the first yield: what it refuses is refused before any data, and from here on
+        # its places and threads are given back however the stream ends.
+        next(batches)
+        compression = found.request.compression
+        options = ipc.IpcWriteOptions(compression=compression) if compression else None
+        return flight.GeneratorStream(found.schema, batches, options)
+
+    @guarded
+    def list_actions(self, context: flight.ServerCallContext) -> list[tuple[str, str]]:
+        return list(ACTIONS.items())
+
+    @guarded
+    def do_action(self, context: flight.ServerCallContext, action: flight.Action) -> list[flight.Result]:
+        if action.type == ACTION_HEALTH:
+            answer = self._health()
+        elif action.type == ACTION_LATEST_LEDGER:
+            answer = self._watch.bounds()._asdict()
+        elif action.type == ACTION_STREAMS:
+            answer = {"streams": [_described(stream) for stream in self._tables.streams]}
+        else:
+            name = action.type[:80]
+            raise InvalidRequestError(f"no action is called {name!r}{did_you_mean(name, ACTIONS)}")
+        return [flight.Result(json.dumps(answer).encode())]
+
+    @guarded
+    def do_put(self, *_: Any) -> None:
+        raise InvalidRequestError("the server takes no data: it only serves streams")
+
+    @guarded
+    def do_exchange(self, *_: Any) -> None:
+        raise InvalidRequestError("the server exchanges no data: ask for a stream with do_get")
+
+    def _info(
+        self, found: StreamPlan, descriptor: flight.FlightDescriptor | None = None
+    ) -> flight.FlightInfo:
+        request = found.request
+        endpoints = [
+            flight.FlightEndpoint(part.to_ticket(), self._advertised) for part in sub_requests(request)
+        ]
+        records = UNKNOWN
+        if found.stream.name == ONE_ROW_A_LEDGER and request.start is not None and request.end is not None:
+            records = request.end - request.start + 1
+        return flight.FlightInfo(
+            found.schema,
+            descriptor or flight.FlightDescriptor.for_path(request.stream),
+            endpoints,
+            total_records=records,
+            total_bytes=UNKNOWN,
+            ordered=True,
+        )
+
+    def _batches(
+        self, found: StreamPlan, context: flight.ServerCallContext
+    ) -> Iterator[tuple[pa.RecordBatch, bytes] | None]:
+        """Yield None once, when everything is in place, then the batches of the stream with their cursors."""
+        stream, end = found.stream.name, found.request.end
+        with self._limiter.admit():
+            start = first_ledger(found.request, self._watch)
+            prefetch = Prefetch(self._watch.source, start, end, self._limiter.read_ahead_share)
+            self._prefetches.add(prefetch)
+            log = _log.bind(stream=stream, start=start, end=end, peer=context.peer())
+            outcome, position = "broken off", start
+            try:
+                pipeline = self._pipeline(found, prefetch, start)
+                self._metrics.stream_started(stream)
+                log.info("stream begins")
+                yield None
+                for part in pipeline.parts(lambda: self._poll(context)):
+                    yield part.batch, part.cursor.to_metadata()
+                    position = part.cursor.cursor
+                    ledgers = position - part.cursor.first
+                    self._metrics.served(stream, ledgers, part.batch.num_rows, part.nbytes)
+                outcome = "complete"
+            except _ClientGone:
+                outcome = "cancelled"
+            except Exception as error:
+                outcome = f"failed: {error}"
+                self.count_failure(error)
+                raise to_flight_error(error, resume=position) from None
+            finally:
+                prefetch.close()
+                self._prefetches.discard(prefetch)
+                log.info("stream ends", outcome=outcome, next=position)
+
+    def _pipeline(self, found: StreamPlan, prefetch: Prefetch, start: int) -> Pipeline:
+        stream = found.stream.name
+        extra = self._analytics.columns_beside(stream) if self._analytics else ()
+        columns = dict.fromkeys((*found.columns, *extra))
+        decoder = self._tables.decoder({stream: tuple(columns)}, passphrase=self._watch.passphrase)
+
+        def observe(decoded: DecodedBatch, xdr_bytes: int, seconds: float) -> None:
+            self._metrics.decoded(stream, len(decoded.sequences), xdr_bytes, seconds)
+            if self._analytics:
+                self._analytics.observe(
+                    stream, decoded.sequences, decoded.batches[stream], decoded.row_ends[stream]
+                )
+
+        return Pipeline(
+            prefetch,
+            decoder,
+            stream,
+            found.schema,
+            start=start,
+            end=found.request.end,
+            group_ledgers=self._group_ledgers,
+            newest=lambda: self._watch.newest,
+            observe=observe,
+        )
+
+    def _poll(self, context: flight.ServerCallContext) -> None:
+        if self._limiter.draining.is_set():
+            raise UnavailableError("the server is shutting down; connect again and go on from the ledger told")
+        if context.is_cancelled():
+            raise _ClientGone
+
+
+def _described(stream: Stream) -> dict[str, Any]:
+    return {
+        "name": stream.name,
+        "aliases": list(stream.aliases),
+        "description": stream.description,
+        "schema_version": stream.schema_version,
+    }
+
+

@@ -1,0 +1,274 @@
+"""A whole server: Flight, monitoring, the watch over its source, from start to a drained end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from importlib.metadata import version
+from types import FrameType
+from typing import Any
+
+import pyarrow as pa
+import structlog
+
+from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
+from stellar_arrow_source.config import ServerConfig
+from stellar_arrow_source.flight.backend import Tables
+from stellar_arrow_source.flight.limits import StreamLimiter
+from stellar_arrow_source.flight.server import LedgerFlightServer
+from stellar_arrow_source.flight.source_watch import SourceWatch
+from stellar_arrow_source.flight.warm import warm
+from stellar_arrow_source.ledgers.endpoint import without_credentials
+from stellar_arrow_source.ledgers.source import LedgerSource
+from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
+from stellar_arrow_source.monitoring.http import MonitoringServer, Page, json_page
+from stellar_arrow_source.monitoring.metrics import CONTENT_TYPE, Metrics
+from stellar_arrow_source.networks import network_name
+
+PREPARING = "the decoder is being prepared"
+DRAINING = "the server is shutting down"
+SHUTDOWN_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Service:
+    """A server that runs in threads of its own.
+
+    Args:
+        config: all settings.
+        tables: the streams to serve.
+        open_source: opens the ledger source; called again until it succeeds.
+        sample: makes the source whose ledgers the decoder is prepared with.
+
+    Raises:
+        StellarArrowError: a port cannot be bound, or a file of the configuration cannot be read.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        tables: Tables,
+        open_source: Callable[[], LedgerSource],
+        sample: Callable[[], LedgerSource],
+    ) -> None:
+        self.ended = threading.Event()
+        self.failure: StellarArrowError | None = None
+        self._config = config
+        self._tables = tables
+        self._sample = sample
+        self._began = time.monotonic()
+        self._prepared = threading.Event()
+        self._limiter = StreamLimiter(config.max_connections, config.prefetch_bytes)
+        self._watch = SourceWatch(
+            open_source, tables, passphrase=config.passphrase, on_mismatch=self._fail
+        )
+        metrics = Metrics()
+        analytics = LedgerAnalytics() if config.enable_analytics else None
+        tls = _tls(config)
+        _require_free(config.host, config.port, "Flight", "--port or ARROW_PORT")
+        self._monitoring = _monitoring(config, self._pages(metrics, analytics))
+        try:
+            self._flight = LedgerFlightServer(
+                config.host,
+                config.port,
+                tables=tables,
+                watch=self._watch,
+                limiter=self._limiter,
+                metrics=metrics,
+                health=self.health,
+                group_ledgers=config.batch_size,
+                analytics=analytics,
+                advertised=config.advertise,
+                tls=tls,
+            )
+        except pa.ArrowException as error:
+            self._monitoring.close()
+            reason = str(error).splitlines()[0]
+            raise StellarArrowError(
+                f"cannot serve Flight on {config.host}:{config.port} ({reason}); choose another --host or --port"
+            ) from None
+        self._add_gauges(metrics, analytics)
+
+    @property
+    def port(self) -> int:
+        """Port of Flight."""
+        return int(self._flight.port)
+
+    @property
+    def health_port(self) -> int:
+        """Port of monitoring."""
+        return self._monitoring.port
+
+    @property
+    def location(self) -> str:
+        """URI of the Flight service, as bound."""
+        scheme = "grpc+tls" if self._config.tls_cert else "grpc"
+        return f"{scheme}://{self._config.host}:{self.port}"
+
+    def not_ready(self) -> list[str]:
+        """Why the server cannot serve now; empty when it can."""
+        reasons = [self._watch.problem] if self._watch.problem else []
+        if not self._prepared.is_set():
+            reasons.append(PREPARING)
+        if self._limiter.draining.is_set():
+            reasons.append(DRAINING)
+        return reasons
+
+    def health(self) -> dict[str, Any]:
+        """The report of /health and of the action ``health``."""
+        reasons = self.not_ready()
+        passphrase = self._watch.passphrase
+        return {
+            "status": "ok",
+            "ready": not reasons,
+            "reasons": reasons,
+            "version": version("stellar-arrow-source"),
+            "uptime_seconds": round(time.monotonic() - self._began, 3),
+            "source": without_credentials(self._config.endpoint),
+            "network": network_name(passphrase) if passphrase else None,
+            "newest_ledger": self._watch.newest,
+            "open_streams": self._limiter.open_streams,
+        }
+
+    def start(self) -> None:
+        """Begin to serve, and prepare the decoder meanwhile."""
+        self._monitoring.start()
+        self._watch.start()
+        threading.Thread(target=self._flight.serve, name="flight", daemon=True).start()
+        threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
+        _log.info(
+            "serving",
+            flight=self.location,
+            monitoring=f"http://{self._config.host}:{self.health_port}",
+            source=without_credentials(self._config.endpoint),
+            streams=[stream.name for stream in self._tables.streams],
+        )
+        if not self._config.loopback_only:
+            _log.warning(
+                "anyone who reaches this address can read all streams; --host 127.0.0.1 keeps it to this machine",
+                host=self._config.host,
+            )
+
+    def close(self) -> None:
+        """Let open streams finish their batch, end them, and stop serving."""
+        left = self._limiter.drain(self._config.drain_seconds)
+        if left:
+            _log.warning("streams that do not read are cut off", streams=left)
+        # Shutting down waits for all calls, without a deadline of its own.
+        stopper = threading.Thread(target=self._flight.shutdown, name="shutdown", daemon=True)
+        stopper.start()
+        stopper.join(SHUTDOWN_SECONDS)
+        self._watch.close()
+        self._monitoring.close()
+
+    def _fail(self, error: StellarArrowError) -> None:
+        self.failure = error
+        self.ended.set()
+
+    def _prepare(self) -> None:
+        _log.info("preparing decoder")
+        try:
+            sample = self._sample()
+            try:
+                seconds = warm(self._tables, sample)
+            finally:
+                sample.close()
+        except Exception as error:
+            _log.error("the decoder cannot be prepared", exc_info=error)
+            self._fail(StellarArrowError(f"the decoder cannot be prepared: {error}"))
+            return
+        self._prepared.set()
+        _log.info("decoder ready", seconds=round(seconds, 2))
+
+    def _pages(self, metrics: Metrics, analytics: LedgerAnalytics | None) -> dict[str, Callable[[], Page]]:
+        def ready() -> Page:
+            reasons = self.not_ready()
+            status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+            return json_page({"ready": not reasons, "reasons": reasons}, status)
+
+        pages: dict[str, Callable[[], Page]] = {
+            "/health": lambda: json_page(self.health()),
+            "/ready": ready,
+            "/metrics": lambda: Page(metrics.exposition(), CONTENT_TYPE),
+        }
+        if analytics is not None:
+            pages["/analytics"] = lambda: json_page(analytics.report())
+        return pages
+
+    def _add_gauges(self, metrics: Metrics, analytics: LedgerAnalytics | None) -> None:
+        metrics.add_gauge("stellar_arrow_streams_open", "Open streams.", lambda: self._limiter.open_streams)
+        metrics.add_gauge(
+            "stellar_arrow_prefetch_bytes", "Raw ledgers read ahead, in bytes.", self._flight.queued_bytes
+        )
+        metrics.add_gauge(
+            "stellar_arrow_newest_ledger", "Newest ledger of the source; 0 = none yet.", lambda: self._watch.newest or 0
+        )
+        metrics.add_gauge("stellar_arrow_ready", "1 when the server can serve.", lambda: not self.not_ready())
+        if analytics is not None:
+            metrics.add_collector(analytics)
+
+
+def run(service: Service) -> None:
+    """Serve until told to end: the first SIGTERM or SIGINT drains, a second one ends the process at once.
+
+    Raises:
+        StellarArrowError: what the server cannot go on with, such as ledgers of another network.
+    """
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if service.ended.is_set():
+            os._exit(128 + number)
+        _log.info("shutting down", signal=signal.Signals(number).name)
+        service.ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    service.start()
+    service.ended.wait()
+    service.close()
+    if service.failure is not None:
+        raise service.failure
+    _log.info("stopped")
+
+
+def _tls(config: ServerConfig) -> tuple[bytes, bytes] | None:
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    try:
+        return config.tls_cert.read_bytes(), config.tls_key.read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(f"cannot read {error.filename}: {error.strerror}") from None
+
+
+def _require_free(host: str, port: int, what: str, setting: str) -> None:
+    """Find out beforehand whether a port can be bound: gRPC tells it on stderr only, at length."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise _bind_error(host, port, what, setting, error) from None
+
+
+def _monitoring(config: ServerConfig, pages: dict[str, Callable[[], Page]]) -> MonitoringServer:
+    try:
+        return MonitoringServer(config.host, config.health_port, pages)
+    except OSError as error:
+        raise _bind_error(
+            config.host, config.health_port, "monitoring", "--health-port or HEALTH_PORT", error
+        ) from None
+
+
+def _bind_error(host: str, port: int, what: str, setting: str, error: OSError) -> StellarArrowError:
+    return StellarArrowError(
+        f"cannot serve {what} on {host}:{port}: {(error.strerror or str(error)).lower()}; set {setting} to another"
+    )

@@ -1,0 +1,96 @@
+"""The HTTP pages that watch a server: health, readiness, metrics."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+
+import structlog
+
+REQUEST_TIMEOUT_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Page(NamedTuple):
+    """One answer."""
+
+    body: bytes
+    content_type: str = "application/json"
+    status: HTTPStatus = HTTPStatus.OK
+
+
+def json_page(content: object, status: HTTPStatus = HTTPStatus.OK) -> Page:
+    return Page(json.dumps(content).encode() + b"\n", status=status)
+
+
+class MonitoringServer:
+    """Serves ``pages`` (path → function that makes the page) over HTTP from threads of its own.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+
+    def __init__(self, host: str, port: int, pages: Mapping[str, Callable[[], Page]]) -> None:
+        handler = type("Handler", (_Handler,), {"pages": pages})
+        self._server = _Server((host, port), handler)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="monitoring", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """The port bound, also when 0 was asked for."""
+        return self._server.server_port
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        _log.debug("monitoring request broke off", client=client_address, exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    pages: Mapping[str, Callable[[], Page]]
+    timeout = REQUEST_TIMEOUT_SECONDS
+    protocol_version = "HTTP/1.1"
+    server_version = "stellar-arrow-source"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        make = self.pages.get(path)
+        if make is None:
+            page = json_page({"error": "no such page", "pages": sorted(self.pages)}, HTTPStatus.NOT_FOUND)
+        else:
+            try:
+                page = make()
+            except Exception:
+                _log.exception("monitoring page failed", path=path)
+                page = json_page({"error": "see the server's log"}, HTTPStatus.INTERNAL_SERVER_ERROR)
+        self.send_response(page.status)
+        self.send_header("Content-Type", page.content_type)
+        self.send_header("Content-Length", str(len(page.body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(page.body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        _log.debug("monitoring request", client=self.client_address[0], line=format % args)
