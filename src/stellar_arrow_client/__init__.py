@@ -1,1 +1,42 @@
 """Client SDK: typed, resumable streams of Stellar ledgers from a stellar-arrow-source server."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stellar_arrow_client.client import Client, StreamInfo
+    from stellar_arrow_client.policy import RetryPolicy
+    from stellar_arrow_client.request import Cursor, StreamRequest
+    from stellar_arrow_client.runner import Job, RunResult, run, run_all
+    from stellar_arrow_client.sink import Sink
+
+__all__ = [
+    "Client",
+    "Cursor",
+    "Job",
+    "RetryPolicy",
+    "RunResult",
+    "Sink",
+    "StreamInfo",
+    "StreamRequest",
+    "run",
+    "run_all",
+]
+
+_MODULES = {
+    "client": ("Client", "StreamInfo"),
+    "policy": ("RetryPolicy",),
+    "request": ("Cursor", "StreamRequest"),
+    "runner": ("Job", "RunResult", "run", "run_all"),
+    "sink": ("Sink",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names on first use: pyarrow loads slowly, and ``--help`` needs none of it."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -138,7 +138,7 @@ class Client:
         retry: RetryPolicy | None = None,
         heartbeats: bool = False,
         on_reconnect: Callable[[StellarArrowError], None] | None = None,
-    ) -> Iterator[tuple[pa.RecordBatch, Cursor]]:
+    ) -> Generator[tuple[pa.RecordBatch, Cursor], None, None]:
         """Batches of whole ledgers, in order, each ledger once, across breaks of the connection.
 
         Ends when the range is complete or ``stop`` is set; a request without ``end`` follows the tip.

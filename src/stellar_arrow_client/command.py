@@ -108,7 +108,7 @@ def _exit_code(command: _Manners, run: Callable[[], Any]) -> int:
         return ExitCode.INTERRUPTED
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else command.name
-        _say(f"{error.format_message().rstrip('.')}; see '{path} --help'")
+        _say(f"{error.format_message().rstrip('.')} (see '{path} --help')")
         return ExitCode.USAGE
     except click.ClickException as error:
         _say(error.format_message())

@@ -53,7 +53,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 ProgressMode = Literal["auto", "bar", "log", "none"]
 
 
-class LedgerNumber(click.ParamType):
+class LedgerNumber(click.ParamType[int | None]):
     """A ledger sequence; 0 where ``zero_is_none`` means without end."""
 
     name = "ledger"
@@ -121,7 +121,7 @@ def standard_options(distribution: str) -> Callable[[F], F]:
             return function(*args, **kwargs)
 
         return _apply(
-            run,
+            cast(F, run),
             option(
                 "--config",
                 type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -171,10 +171,8 @@ def standard_options(distribution: str) -> Callable[[F], F]:
 
 def server_argument(function: F) -> F:
     """The positional ``SERVER``, handed on as ``server``."""
-    return cast(
-        F,
-        click.argument("server", help="Address of the server: HOST:PORT, grpc://… or grpc+tls://….")(function),
-    )
+    help_text = "Address of the server: HOST:PORT, grpc://… or grpc+tls://…."
+    return click.argument("server", help=help_text)(function)
 
 
 def client_options(function: F) -> F:
@@ -189,7 +187,7 @@ def client_options(function: F) -> F:
             return function(*args, client=client, **kwargs)
 
     return _apply(
-        run,
+        cast(F, run),
         server_argument,
         option("--token", envvar="STELLAR_ARROW_TOKEN", help="Bearer token that the server asks for."),
         option(
@@ -236,20 +234,19 @@ def request_options(bounds: Literal["arguments", "options"] = "arguments") -> Ca
             start_ledger: int | None,
             end_ledger: int | None,
             columns: str | None,
-            row_filter: str | None,
             wire_compression: str,
             **kwargs: Any,
         ) -> Any:
             names = None if columns is None else tuple(name.strip() for name in columns.split(","))
             compression = None if wire_compression == "none" else cast(Compression, wire_compression)
-            selection = Selection(start_ledger, end_ledger, names, row_filter, compression)
+            selection = Selection(start_ledger, end_ledger, names, kwargs.pop("filter"), compression)
             return function(*args, selection=selection, **kwargs)
 
         return _apply(
-            run,
+            cast(F, run),
             *range_parameters,
             option("--columns", metavar="NAME,…", help="Columns wanted; all that are not opt-in when left out."),
-            option("--filter", "row_filter", metavar="SQL", help="Rows wanted, such as \"asset_code = 'USDC'\"."),
+            option("--filter", metavar="SQL", help="Rows wanted, such as \"asset_code = 'USDC'\"."),
             option(
                 "--wire-compression",
                 type=Choice(["none", *COMPRESSIONS]),
@@ -269,7 +266,7 @@ def run_options(function: F) -> F:
         return function(*args, run_options=RunOptions(progress, metrics_port, metrics_host), **kwargs)
 
     return _apply(
-        run,
+        cast(F, run),
         option(
             "--progress",
             type=Choice(["auto", "bar", "log", "none"]),
@@ -292,7 +289,7 @@ def run_options(function: F) -> F:
     )
 
 
-def _apply(function: Callable[..., Any], *decorators: Callable[[Any], Any]) -> Any:
+def _apply(function: F, *decorators: Callable[[F], F]) -> F:
     """Apply decorators so that the parameters stand in the help text in the order given."""
     for decorator in reversed(decorators):
         function = decorator(function)

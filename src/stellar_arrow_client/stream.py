@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Final
 
 import pyarrow as pa
@@ -174,7 +174,7 @@ def read_stream(
     retry: RetryPolicy,
     heartbeats: bool = False,
     on_reconnect: Callable[[StellarArrowError], None] | None = None,
-) -> Iterator[tuple[pa.RecordBatch, Cursor]]:
+) -> Generator[tuple[pa.RecordBatch, Cursor], None, None]:
     """Batches of whole ledgers until the range is complete or ``stop`` is set.
 
     Args:
