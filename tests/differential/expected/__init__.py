@@ -1,0 +1,31 @@
+"""The rows that each stream must have, computed from stellar_sdk's objects only.
+
+Nothing here shares code with the decoder: values come from ``stellar_sdk.xdr``, addresses from its
+``StrKey``, JSON from its ``to_json_dict``, hashes from hashlib. Rows are dicts of exact Python values, as
+``pyarrow.RecordBatch.to_pylist`` gives them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stellar_sdk import xdr
+
+from .join import Ledger
+from .ledgers import ledger_row
+from .operations import operation_row
+from .payments import payment_rows
+from .transactions import transaction_row
+
+Row = dict[str, Any]
+
+
+def expected_rows(data: bytes, passphrase: str) -> dict[str, list[Row]]:
+    """Stream name → rows of one LedgerCloseMeta, every column, opt-in ones too."""
+    ledger = Ledger(xdr.LedgerCloseMeta.from_xdr_bytes(data), passphrase)
+    return {
+        "ledgers": [ledger_row(ledger)],
+        "transactions": [transaction_row(tx) for tx in ledger.transactions],
+        "operations": [operation_row(op) for tx in ledger.transactions for op in tx.operations],
+        "payments": [row for tx in ledger.transactions for row in payment_rows(tx)],
+    }

@@ -1,0 +1,242 @@
+"""Names, types, nullability and order of every stream's columns, as the streams' contract states them.
+
+A line is ``name type``; ``?`` after the type means nullable, ``*`` that the column is given only when named.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class ExpectedColumn(NamedTuple):
+    name: str
+    type: str
+    nullable: bool
+    opt_in: bool
+
+
+def parse(text: str) -> tuple[ExpectedColumn, ...]:
+    columns = []
+    for line in text.strip().splitlines():
+        name, declared = line.split(maxsplit=1)
+        bare = declared.rstrip("?*")
+        columns.append(ExpectedColumn(name, bare, "?" in declared[len(bare) :], declared.endswith("*")))
+    return tuple(columns)
+
+
+LEDGERS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+ledger_hash fixed_size_binary[32]
+previous_ledger_hash fixed_size_binary[32]
+transaction_count uint32
+operation_count uint32
+tx_set_operation_count uint32
+successful_transaction_count uint32
+failed_transaction_count uint32
+protocol_version uint32
+base_fee uint32
+base_reserve uint32
+max_tx_set_size uint32
+close_time_resolution uint32
+total_coins int64
+fee_pool int64
+tx_set_hash fixed_size_binary[32]
+tx_set_result_hash fixed_size_binary[32]
+bucket_list_hash fixed_size_binary[32]
+node_id string?
+signature binary?
+soroban_fee_write_1kb int64?
+total_byte_size_of_live_soroban_state uint64?
+evicted_ledger_keys_type list<string>?
+evicted_ledger_keys_hash list<fixed_size_binary[32]>?
+ledger_close_meta_version uint8
+ledger_header_xdr binary*
+ledger_close_meta_xdr binary*
+"""
+
+TRANSACTIONS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+transaction_id int64
+transaction_index uint32
+transaction_hash fixed_size_binary[32]
+source_account string
+source_account_muxed string?
+account_sequence int64
+fee_account string?
+fee_account_muxed string?
+inner_transaction_hash fixed_size_binary[32]?
+max_fee int64
+new_max_fee int64?
+fee_charged int64
+successful bool
+result_code int32
+transaction_result_code string
+inner_result_code int32?
+inner_transaction_result_code string?
+operation_count uint32
+memo_type string
+memo string?
+memo_bytes binary?
+time_bounds_min uint64?
+time_bounds_max uint64?
+ledger_bounds_min uint32?
+ledger_bounds_max uint32?
+min_account_sequence int64?
+min_account_sequence_age uint64?
+min_account_sequence_ledger_gap uint32?
+extra_signers list<string>?
+signature_count uint32
+transaction_envelope_type string
+protocol_version uint32
+transaction_meta_version uint8
+resource_fee int64?
+soroban_resources_instructions uint32?
+soroban_resources_disk_read_bytes uint32?
+soroban_resources_write_bytes uint32?
+soroban_resources_archived_entries list<uint32>?
+soroban_footprint_read_only_count uint32?
+soroban_footprint_read_write_count uint32?
+inclusion_fee_bid int64?
+inclusion_fee_charged int64?
+resource_fee_refund int64?
+non_refundable_resource_fee_charged int64?
+refundable_resource_fee_charged int64?
+rent_fee_charged int64?
+transaction_envelope_xdr binary*
+transaction_result_xdr binary*
+transaction_meta_xdr binary*
+transaction_fee_meta_xdr binary*
+"""
+
+OPERATIONS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+transaction_id int64
+transaction_index uint32
+operation_id int64
+operation_index uint32
+transaction_hash fixed_size_binary[32]
+operation_type int32
+operation_type_string string
+source_account string
+source_account_muxed string?
+transaction_successful bool
+successful bool
+operation_result_code string?
+operation_trace_code string?
+destination string?
+destination_muxed string?
+asset_type string?
+asset_code string?
+asset_issuer string?
+amount int64?
+source_asset_type string?
+source_asset_code string?
+source_asset_issuer string?
+source_amount int64?
+source_max int64?
+destination_min int64?
+path list<struct<asset_type string, asset_code string?, asset_issuer string?>>?
+starting_balance int64?
+offer_id int64?
+created_offer_id int64?
+price_n int32?
+price_d int32?
+selling_asset_type string?
+selling_asset_code string?
+selling_asset_issuer string?
+buying_asset_type string?
+buying_asset_code string?
+buying_asset_issuer string?
+limit int64?
+trustor string?
+authorize uint32?
+set_flags uint32?
+clear_flags uint32?
+inflation_destination string?
+master_key_weight uint32?
+low_threshold uint32?
+med_threshold uint32?
+high_threshold uint32?
+home_domain string?
+signer_key string?
+signer_weight uint32?
+data_name string?
+data_value binary?
+bump_to int64?
+balance_id string?
+claimants list<struct<destination string, predicate string>>?
+sponsored_id string?
+sponsorship_entry_type string?
+sponsorship_account string?
+from_account string?
+from_account_muxed string?
+liquidity_pool_id string?
+reserve_a_asset_type string?
+reserve_a_asset_code string?
+reserve_a_asset_issuer string?
+reserve_b_asset_type string?
+reserve_b_asset_code string?
+reserve_b_asset_issuer string?
+liquidity_pool_fee int32?
+reserve_a_max_amount int64?
+reserve_b_max_amount int64?
+min_price_n int32?
+min_price_d int32?
+max_price_n int32?
+max_price_d int32?
+shares int64?
+reserve_a_min_amount int64?
+reserve_b_min_amount int64?
+host_function_type string?
+contract_id string?
+function_name string?
+parameters list<string>?
+contract_code_hash fixed_size_binary[32]?
+contract_deployer string?
+contract_salt fixed_size_binary[32]?
+auth_count uint32?
+footprint_read_only list<fixed_size_binary[32]>?
+footprint_read_write list<fixed_size_binary[32]>?
+extend_to uint32?
+operation_xdr binary*
+operation_result_xdr binary?*
+"""
+
+PAYMENTS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+transaction_id int64
+transaction_index uint32
+operation_id int64
+operation_index uint32
+transaction_hash fixed_size_binary[32]
+payment_type string
+operation_type_string string
+source_account string
+source_account_muxed string?
+destination string
+destination_muxed string?
+asset_type string
+asset_code string
+asset_issuer string?
+amount int64?
+source_asset_type string?
+source_asset_code string?
+source_asset_issuer string?
+source_amount int64?
+memo_type string
+memo string?
+memo_bytes binary?
+successful bool
+transaction_successful bool
+"""
+
+SCHEMAS = {
+    "ledgers": parse(LEDGERS),
+    "transactions": parse(TRANSACTIONS),
+    "operations": parse(OPERATIONS),
+    "payments": parse(PAYMENTS),
+}
