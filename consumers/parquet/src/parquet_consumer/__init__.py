@@ -1,0 +1,1 @@
+"""Archives Stellar streams from Arrow Flight as partitioned Parquet files."""

@@ -1,0 +1,157 @@
+"""One Parquet file in the making."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from parquet_consumer.archive import file_name, temporary_name
+from parquet_consumer.errors import os_errors
+from parquet_consumer.manifest import FileRecord
+from parquet_consumer.partitions import from_microseconds
+from stellar_arrow_client.checkpoint import sync_folder
+
+COMPRESSIONS: Final = ("zstd", "snappy", "gzip", "lz4", "brotli", "none")
+ROW_GROUP_BYTES: Final = 64 * 1024 * 1024
+"""Most Arrow bytes that are held before they are written as a row group, however few rows they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOptions:
+    """How files are written.
+
+    Attributes:
+        compression: one of :data:`COMPRESSIONS`.
+        max_file_size: bytes on disk at which a file is completed, at the end of a ledger.
+        row_group_rows: rows after which a row group is written, at the end of a batch.
+    """
+
+    compression: str = "zstd"
+    max_file_size: int = 256 * 1024 * 1024
+    row_group_rows: int = 1_000_000
+
+
+class FileWriter:
+    """Writes the rows of one range of ledgers of one partition into a temporary file, then puts it in place.
+
+    Rows are held until a row group is full, so that at most one row group is in memory.
+    """
+
+    def __init__(
+        self, archive: Path, folder: str, stream: str, first: int, schema: pa.Schema, options: FileOptions
+    ) -> None:
+        self._archive = archive
+        self.folder = folder
+        self._stream = stream
+        self._first = first
+        self._schema = schema
+        self._options = options
+        self._temporary = archive / folder / temporary_name(stream, first)
+        self._held: list[pa.RecordBatch] = []
+        self._held_rows = 0
+        self._held_bytes = 0
+        self._rows = 0
+        self._written_bytes = 0
+        self._close_times: tuple[int, int] | None = None
+        self._file: pa.NativeFile | None = None
+        self._writer: pq.ParquetWriter | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the file has reached its size on disk."""
+        return self._file is not None and self._file.tell() >= self._options.max_file_size
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Take the rows of whole ledgers.
+
+        Raises:
+            ArchiveError: the disk is full or cannot be written.
+        """
+        times = rows.column("ledger_close_time").cast(pa.int64())
+        oldest = times[0].as_py() if self._close_times is None else self._close_times[0]
+        self._close_times = oldest, times[-1].as_py()
+        self._held.append(rows)
+        self._held_rows += rows.num_rows
+        self._held_bytes += rows.nbytes
+        if (
+            self._held_rows >= self._options.row_group_rows
+            or self._held_bytes >= ROW_GROUP_BYTES
+            or self._expected_size() >= self._options.max_file_size
+        ):
+            self._write_row_group()
+
+    def _expected_size(self) -> float:
+        """Bytes on disk once the held rows are written, by how well those before were compressed."""
+        if self._file is None:
+            return self._held_bytes
+        size: int = self._file.tell()
+        return size + self._held_bytes * size / self._written_bytes
+
+    def _write_row_group(self) -> None:
+        with os_errors("write", self._temporary):
+            if self._writer is None:
+                self._temporary.parent.mkdir(parents=True, exist_ok=True)
+                self._file = pa.OSFile(str(self._temporary), "wb")
+                self._writer = pq.ParquetWriter(
+                    self._file,
+                    self._schema,
+                    compression=self._options.compression,
+                    sorting_columns=[pq.SortingColumn(0)],
+                )
+            self._writer.write_table(pa.Table.from_batches(self._held, self._schema), row_group_size=self._held_rows)
+        self._rows += self._held_rows
+        self._written_bytes += self._held_bytes
+        self._held, self._held_rows, self._held_bytes = [], 0, 0
+
+    def complete(self, last: int) -> FileRecord:
+        """Write what is held, make the file durable and give it its name.
+
+        Raises:
+            ArchiveError: the disk is full or cannot be written.
+        """
+        if self._held:
+            self._write_row_group()
+        assert self._writer is not None
+        assert self._file is not None
+        assert self._close_times is not None
+        path = self._temporary.with_name(file_name(self._stream, self._first, last))
+        with os_errors("write", self._temporary):
+            self._writer.close()
+            self._file.close()
+            with open(self._temporary, "rb") as written:
+                os.fsync(written.fileno())
+                digest = hashlib.file_digest(written, "sha256").hexdigest()
+                size = os.fstat(written.fileno()).st_size
+            self._temporary.rename(path)
+            for folder in (path.parent, *path.parent.relative_to(self._archive).parents):
+                sync_folder(self._archive / folder)
+        oldest, newest = (from_microseconds(time).isoformat() for time in self._close_times)
+        return FileRecord(
+            path=path.relative_to(self._archive).as_posix(),
+            first=self._first,
+            last=last,
+            rows=self._rows,
+            size=size,
+            sha256=digest,
+            oldest=oldest,
+            newest=newest,
+        )
+
+    def abort(self) -> None:
+        """Drop the file, also after a failed write."""
+        self._held = []
+        if self._writer is not None:
+            # Else its destructor would try to write a footer, and complain on a full disk.
+            self._writer.is_open = False
+            self._writer = None
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            self._temporary.unlink(missing_ok=True)

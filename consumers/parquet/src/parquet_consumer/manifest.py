@@ -1,0 +1,291 @@
+"""What an archive holds: an append-only log of JSON lines, ``_manifest.jsonl``.
+
+Each line is one record and its checksum, ``{"crc32":"…","file":{…}}``:
+
+``archive``
+    what the archive is of: stream, columns, network, partition format, the ledger it begins at. The last one holds.
+``file``
+    a complete file: its path, ledgers, rows, bytes, SHA-256 and close times.
+``empty``
+    ledgers that had no row and belong to no file.
+``pruned``
+    files that were given up; their ledgers stay covered, so that they are not fetched again.
+
+Why a log: to record a file costs one appended line and one fsync, whatever the archive's size, where one rewritten
+document would cost as much as the archive has files; a prune of a thousand files is one line, so it happens wholly
+or not at all. A follower that completes a file every five minutes writes 30 MB of log in a year, which is read in
+half a second; so there is no compaction, and with it no moment at which the log is replaced.
+
+A kill in the middle of an append leaves a torn last line. It is recognised by its checksum and taken back by the
+next writer; a bad line anywhere else is an error. Appends hold a lock on the log, so that ``prune`` works beside a
+running writer; each first reads what the other has appended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from parquet_consumer.errors import ArchiveIntegrityError, os_errors
+from parquet_consumer.ranges import LedgerRanges
+from stellar_arrow_client.checkpoint import sync_folder
+from stellar_arrow_client.request import MAX_LEDGER
+
+MANIFEST_NAME: Final = "_manifest.jsonl"
+_SAFE_PATH = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9=_.+-]*/)*[A-Za-z0-9_]+-[0-9]{10}-[0-9]{10}\.parquet")
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?\+00:00")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveRecord:
+    """What the archive is of.
+
+    Attributes:
+        stream: canonical name of the stream.
+        network: network of the ledgers, None while the server does not know it.
+        partition: the partition format.
+        filter: condition on the rows, None for all rows.
+        columns: name, Arrow type and nullability of each column, as text.
+        start: the ledger that the first run was to begin at, None when it was left to the server.
+    """
+
+    KIND: ClassVar[str] = "archive"
+    stream: str
+    network: str | None
+    partition: str
+    filter: str | None
+    columns: list[str]
+    start: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """A complete file.
+
+    Attributes:
+        path: relative to the archive, with slashes.
+        first: first ledger covered.
+        last: last ledger covered.
+        rows: number of rows.
+        size: bytes.
+        sha256: of the file, in hex.
+        oldest: close time of its first row, ISO 8601 in UTC.
+        newest: close time of its last row.
+    """
+
+    KIND: ClassVar[str] = "file"
+    path: str
+    first: int
+    last: int
+    rows: int
+    size: int
+    sha256: str
+    oldest: str
+    newest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmptyRecord:
+    """Ledgers without a row that belong to no file."""
+
+    KIND: ClassVar[str] = "empty"
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunedRecord:
+    """Files given up because all their rows are older than ``before`` (ISO 8601, UTC)."""
+
+    KIND: ClassVar[str] = "pruned"
+    before: str
+    paths: list[str]
+
+
+Record = ArchiveRecord | FileRecord | EmptyRecord | PrunedRecord
+_KINDS: Final[dict[str, type[Record]]] = {
+    cls.KIND: cls for cls in (ArchiveRecord, FileRecord, EmptyRecord, PrunedRecord)
+}
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "str": (str,),
+    "int": (int,),
+    "str | None": (str, type(None)),
+    "int | None": (int, type(None)),
+    "list[str]": (list,),
+}
+
+
+class Manifest:
+    """The log and what it amounts to.
+
+    Attributes:
+        path: of the log.
+        archive: what the archive is of; None while nothing is recorded.
+        files: the files to be found, by path, in the order of their completion.
+        covered: ledgers that need not be fetched: those of files, empty and pruned ones.
+        pruned: number of files given up.
+        torn: whether the log ends in a torn line.
+
+    Raises:
+        ArchiveIntegrityError: a line is damaged or contradicts an earlier one; it names the line.
+        ArchiveError: the log cannot be read or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / MANIFEST_NAME
+        self.archive: ArchiveRecord | None = None
+        self.files: dict[str, FileRecord] = {}
+        self.covered = LedgerRanges()
+        self.pruned = 0
+        self.torn = False
+        self._read = 0
+        self._lines = 0
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Read the log of an archive; a folder without one gives an empty manifest."""
+        manifest = cls(folder)
+        with os_errors("read", manifest.path):
+            try:
+                log = os.open(manifest.path, os.O_RDONLY)
+            except FileNotFoundError:
+                return manifest
+            try:
+                manifest._catch_up(log)
+            finally:
+                os.close(log)
+        return manifest
+
+    def append(self, record: Record) -> None:
+        """Make a record durable, then count it in."""
+        with os_errors("record in", self.path), self._locked() as log:
+            self._catch_up(log)
+            self._check(record)
+            line = _to_line(record)
+            os.ftruncate(log, self._read)
+            try:
+                _write_all(log, line, self._read)
+                os.fsync(log)
+            except OSError:
+                os.ftruncate(log, self._read)
+                raise
+            if self._read == 0:
+                sync_folder(self.path.parent)
+            self._apply(record)
+            self._read += len(line)
+            self._lines += 1
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        log = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX)
+            yield log
+        finally:
+            os.close(log)
+
+    def _catch_up(self, log: int) -> None:
+        """Count in what stands in the log behind what was read before."""
+        text = b"".join(_read_all(log, self._read))
+        lines = text.splitlines(keepends=True)
+        self.torn = False
+        for number, line in enumerate(lines):
+            record = _from_line(line)
+            if record is None:
+                if number == len(lines) - 1:
+                    self.torn = True
+                    return
+                raise self._damaged("its checksum does not match")
+            self._check(record)
+            self._apply(record)
+            self._read += len(line)
+            self._lines += 1
+
+    def _check(self, record: Record) -> None:
+        match record:
+            case FileRecord() | EmptyRecord():
+                if not 1 <= record.first <= record.last <= MAX_LEDGER:
+                    raise self._damaged(f"ledgers {record.first} to {record.last} are not a range")
+                if self.covered.overlaps(record.first, record.last):
+                    raise self._damaged(f"ledgers {record.first} to {record.last} are recorded twice")
+                if isinstance(record, FileRecord):
+                    self._check_file(record)
+            case PrunedRecord():
+                if len(set(record.paths)) < len(record.paths) or not self.files.keys() >= set(record.paths):
+                    raise self._damaged("it prunes files that are not recorded")
+
+    def _check_file(self, record: FileRecord) -> None:
+        if not _SAFE_PATH.fullmatch(record.path) or record.path in self.files:
+            raise self._damaged(f"{record.path!r} is not the path of a new file of the archive")
+        for time in (record.oldest, record.newest):
+            if not _TIME.fullmatch(time):
+                raise self._damaged(f"{time!r} is not a time in UTC")
+
+    def _apply(self, record: Record) -> None:
+        match record:
+            case ArchiveRecord():
+                self.archive = record
+            case FileRecord():
+                self.files[record.path] = record
+                self.covered.add(record.first, record.last)
+            case EmptyRecord():
+                self.covered.add(record.first, record.last)
+            case PrunedRecord():
+                for path in record.paths:
+                    del self.files[path]
+                self.pruned += len(record.paths)
+
+    def _damaged(self, fault: str) -> ArchiveIntegrityError:
+        return ArchiveIntegrityError(
+            f"{self.path}, line {self._lines + 1}: {fault}; restore the manifest from a backup or archive into "
+            "another folder"
+        )
+
+
+def _to_line(record: Record) -> bytes:
+    body = json.dumps({record.KIND: asdict(record)}, separators=(",", ":")).encode()
+    return b'{"crc32":"%08x",%s\n' % (zlib.crc32(body), body[1:])
+
+
+def _from_line(line: bytes) -> Record | None:
+    """The record of a line, None when the line is torn or damaged."""
+    head, _, rest = line.partition(b",")
+    body = b"{" + rest.rstrip(b"\n")
+    if not line.endswith(b"\n") or head != b'{"crc32":"%08x"' % zlib.crc32(body):
+        return None
+    try:
+        ((kind, values),) = json.loads(body).items()
+        return _record(_KINDS[kind], values)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _record(cls: type[Record], values: dict[str, Any]) -> Record:
+    for field in fields(cls):
+        value = values[field.name]
+        if type(value) not in _TYPES[str(field.type)]:
+            raise TypeError(field.name)
+        if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+            raise TypeError(field.name)
+    return cls(**values)
+
+
+def _read_all(log: int, offset: int) -> Iterator[bytes]:
+    while block := os.pread(log, 1 << 20, offset):
+        yield block
+        offset += len(block)
+
+
+def _write_all(log: int, data: bytes, offset: int) -> None:
+    while data:
+        written = os.pwrite(log, data, offset)
+        data, offset = data[written:], offset + written
