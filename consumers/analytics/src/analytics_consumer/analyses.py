@@ -275,7 +275,7 @@ ANALYSES: tuple[Analysis, ...] = (
     ),
     Analysis(
         name="contract-activity",
-        description="Calls of contracts by operations, per contract and function (calls between contracts not counted).",
+        description="Calls of contracts by operations, per contract and function; not those by contracts.",
         stream="operations",
         columns=("host_function_type", "contract_id", "function_name", "source_account", "successful"),
         keys=("contract_id", "function_name"),

@@ -7,7 +7,7 @@ merged anew for a result: so a maximum or a percentile is as exact after a ledge
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -63,7 +63,7 @@ class Distinct:
 
 @dataclass(frozen=True, slots=True)
 class Percentile:
-    """Exact percentile of an int64 column by nearest rank: the smallest value that ``percent`` % of rows do not exceed."""
+    """Exact percentile of an int64 column: the least value that ``percent`` % of rows do not exceed."""
 
     name: str
     description: str
@@ -99,7 +99,7 @@ class Grouping:
 
     def per_ledger(self, rows: pa.Table) -> pa.Table:
         """ledger_sequence, ``by``, one column per measure: a row per ledger and group, in ledger order."""
-        aggregates = []
+        aggregates: list[tuple[Any, str, Any]] = []  # as pyarrow has them: column or none, function, options
         for index, measure in enumerate(self.measures):
             column = f"#{index}"
             match measure:
@@ -116,8 +116,7 @@ class Grouping:
                     rows = rows.append_column(column, rows[measure.column])
                     aggregates.append((column, measure.which, None))
         keys = [LEDGER, *self.by]
-        # One thread keeps the groups in the order of their first row, that is by ledger.
-        grouped = rows.group_by(keys, use_threads=False).aggregate(aggregates)
+        grouped = rows.group_by(keys).aggregate(aggregates).sort_by(LEDGER)  # groups come in no certain order
         return grouped.rename_columns([*keys, *(measure.name for measure in self.measures)])
 
     def merge(self, partials: pa.Table) -> pa.Table:

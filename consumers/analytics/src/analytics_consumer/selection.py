@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from stellar_arrow_client.errors import InvalidRequestError
 
 STROOPS_PER_UNIT = 10_000_000  # every classic asset has seven decimals
@@ -30,7 +31,7 @@ def parse_units(text: str) -> int:
     match = _UNITS.fullmatch(text)
     if match is None:
         raise InvalidRequestError(
-            f"{text!r} is not an amount: write units with at most seven decimals, such as 1000 or 0.5"
+            f"{text[:80]!r} is not an amount: write units with at most seven decimals, such as 1000 or 0.5"
         )
     whole, decimals = match.groups(default="")
     stroops = int(whole) * STROOPS_PER_UNIT + int(decimals.ljust(7, "0"))
@@ -76,7 +77,7 @@ class AssetFilter:
                 raise InvalidRequestError("write native for lumens, or XLM:ISSUER for an issued asset of that code")
             elif _CODE.fullmatch(code) is None:
                 raise InvalidRequestError(
-                    f"{text!r} is not an asset: write native, CODE or CODE:ISSUER, a code being 1 to 12 letters or digits"
+                    f"{text[:80]!r} is not an asset: write native, CODE or CODE:ISSUER, with 1 to 12 letters or digits as code"
                 )
             elif not colon:
                 codes.add(code)
@@ -84,7 +85,7 @@ class AssetFilter:
                 names.add(text)
             else:
                 raise InvalidRequestError(
-                    f"{issuer!r} is not an issuer: an account is 56 characters, starts with G and has a valid checksum"
+                    f"{issuer[:80]!r} is not an issuer: an account has 56 characters, G first, and a valid checksum"
                 )
         return cls(frozenset(names), frozenset(codes))
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from stellar_arrow_client.client import Client
 from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_client.request import Cursor, StreamRequest
@@ -17,8 +18,6 @@ from .measures import LEDGER, Ratio
 from .result import Result
 from .selection import Selection
 from .window import Ledger, SlidingWindow
-
-MICROSECONDS = 1_000_000
 
 #: Close times, in microseconds since 1970, of the ledgers from the first to the last given, inclusive.
 Clock = Callable[[int, int], Mapping[int, int]]

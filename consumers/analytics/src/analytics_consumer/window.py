@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from stellar_arrow_client.errors import IntegrityError
 
 from .measures import LEDGER, Aggregation
@@ -81,7 +82,7 @@ class SlidingWindow:
     """The ledgers whose close time lies in (T - ``length``, T], T being the close time of the newest.
 
     Only close times move the window, never the wall clock, so the same ledgers give the same result at any speed.
-    Memory is bounded by ledgers in the window × different groups in each.
+    Memory is bounded by ledgers in the window times different groups in each.
     """
 
     def __init__(self, aggregation: Aggregation, length: int) -> None:
