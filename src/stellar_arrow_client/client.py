@@ -112,7 +112,8 @@ class Client:
         """
         request = StreamRequest(stream, columns=None if columns is None else tuple(columns))
         descriptor = flight.FlightDescriptor.for_command(request.to_ticket())
-        return self._call(lambda options: self._flight.get_schema(descriptor, options).schema)
+        # Not get_schema: pyarrow's server answers it with a traceback instead of the typed error.
+        return self._call(lambda options: self._flight.get_flight_info(descriptor, options).schema)
 
     def plan(self, request: StreamRequest) -> flight.FlightInfo:
         """The parts of a request that can be read at the same time: one endpoint for each sub-range."""

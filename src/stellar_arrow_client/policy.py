@@ -26,7 +26,7 @@ class RetryPolicy:
     initial: float = 0.2
     maximum: float = 10.0
     connect_timeout: float = 10.0
-    idle_timeout: float = 60.0
+    idle_timeout: float = 120.0
 
     def waits(self) -> Iterator[float]:
         """Seconds to wait after the first, second, … failure in a row; without end."""
