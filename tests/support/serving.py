@@ -85,7 +85,7 @@ def find(name: str) -> Stream:
     for stream in STREAMS:
         if name in (stream.name, *stream.aliases):
             return stream
-    near = get_close_matches(name, [stream.name for stream in STREAMS], 1)
+    [near] = get_close_matches(name, [stream.name for stream in STREAMS], 1, 0)
     raise UnknownStreamError(f"no stream is called {name!r}; did you mean {near}?")
 
 

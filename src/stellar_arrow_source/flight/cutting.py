@@ -37,32 +37,40 @@ def cut(
     ``row_ends[i]`` is the end of the rows of ledger ``first + i``. A ledger is split only when it alone
     exceeds a limit: all its parts but the final one then leave the cursor on that ledger.
     """
-    yield from _cut_ledgers(batch, first, np.concatenate(([0], row_ends)), max_bytes, max_rows)
+    yield from _cut_ledgers(batch, first, np.concatenate(([0], row_ends)), _Limits(max_bytes, max_rows))
 
 
-def _cut_ledgers(
-    batch: pa.RecordBatch, first: int, edges: npt.NDArray[np.int64], max_bytes: int, max_rows: int
-) -> Iterator[Part]:
+class _Limits(NamedTuple):
+    max_bytes: int
+    max_rows: int
+
+    def admit(self, rows: pa.RecordBatch, nbytes: int) -> bool:
+        return nbytes <= self.max_bytes and rows.num_rows <= self.max_rows
+
+
+def _cut_ledgers(batch: pa.RecordBatch, first: int, edges: npt.NDArray[np.int64], limits: _Limits) -> Iterator[Part]:
     """``edges`` are the row boundaries of the ledgers within ``batch``, one more than ledgers."""
     ledgers = len(edges) - 1
     rows = batch.slice(int(edges[0]), int(edges[-1] - edges[0]))
     nbytes = rows.nbytes
-    if rows.num_rows <= max_rows and nbytes <= max_bytes:
+    if limits.admit(rows, nbytes):
         yield Part(rows, Cursor(first, first + ledgers - 1), nbytes)
     elif ledgers == 1:
-        yield from _cut_rows(rows, first, nbytes, max_bytes, max_rows)
+        *others, final = _cut_rows(rows, limits)
+        for piece in others:
+            yield Part(piece, Cursor(first, first - 1), piece.nbytes)
+        yield Part(final, Cursor(first, first), final.nbytes)
     else:
         middle = int(np.clip(np.searchsorted(edges, (edges[0] + edges[-1]) // 2), 1, ledgers - 1))
-        yield from _cut_ledgers(batch, first, edges[: middle + 1], max_bytes, max_rows)
-        yield from _cut_ledgers(batch, first + middle, edges[middle:], max_bytes, max_rows)
+        yield from _cut_ledgers(batch, first, edges[: middle + 1], limits)
+        yield from _cut_ledgers(batch, first + middle, edges[middle:], limits)
 
 
-def _cut_rows(
-    rows: pa.RecordBatch, ledger: int, nbytes: int, max_bytes: int, max_rows: int
-) -> Iterator[Part]:
-    pieces = max(-(-nbytes // max_bytes), -(-rows.num_rows // max_rows))
-    step = max(1, rows.num_rows // pieces)
-    for start in range(0, rows.num_rows, step):
-        piece = rows.slice(start, step)
-        complete = start + step >= rows.num_rows
-        yield Part(piece, Cursor(ledger, ledger if complete else ledger - 1), piece.nbytes)
+def _cut_rows(rows: pa.RecordBatch, limits: _Limits) -> Iterator[pa.RecordBatch]:
+    """Halve until the limits hold; a single row is never cut."""
+    if rows.num_rows == 1 or limits.admit(rows, rows.nbytes):
+        yield rows
+    else:
+        middle = rows.num_rows // 2
+        yield from _cut_rows(rows.slice(0, middle), limits)
+        yield from _cut_rows(rows.slice(middle), limits)

@@ -67,6 +67,21 @@ def guarded(handler: _Handler) -> _Handler:
             return handler(self, *args)
         except Exception as error:
             self.count_failure(error)
-            raise to_flight_error(error) from None
+            refusal = to_flight_error(error)
+        if handler.__name__ == "get_schema":
+            raise UntracedError(str(refusal))
+        raise refusal
 
     return guard  # type: ignore[return-value]
+
+
+class UntracedError(Exception):
+    """A failure of ``get_schema``, the one handler whose Flight errors pyarrow treats like any other exception.
+
+    Of such an exception it sends message and formatted traceback; the traceback is left out when it cannot
+    be formatted, so this cannot.
+    """
+
+    @property
+    def __cause__(self) -> BaseException | None:  # type: ignore[override]
+        raise RuntimeError("not to be formatted")

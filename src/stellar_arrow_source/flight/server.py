@@ -58,7 +58,8 @@ class _ClientGone(Exception):
 class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     """Serves the streams of ``tables`` from the source that ``watch`` keeps.
 
-    Every handler raises Flight errors only, with an error payload as extra_info.
+    Every handler raises Flight errors only, with an error payload as extra_info (but get_schema, whose errors
+    pyarrow sends without it: get_flight_info tells the schema too).
     """
 
     def __init__(
@@ -105,7 +106,8 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         found = plan(descriptor_text(descriptor), self._tables, self._watch.passphrase)
-        first_ledger(found.request, self._watch)
+        if found.request.start is not None:
+            first_ledger(found.request, self._watch)
         return self._info(found, descriptor)
 
     @guarded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import structlog
 
-from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
+from stellar_arrow_client.errors import ExitCode, InvalidRequestError, StellarArrowError
 from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.limits import StreamLimiter
@@ -75,7 +76,7 @@ class Service:
         self._monitoring = _monitoring(config, self._pages(metrics, analytics))
         try:
             self._flight = LedgerFlightServer(
-                config.host,
+                _bracketed(config.host),
                 config.port,
                 tables=tables,
                 watch=self._watch,
@@ -109,7 +110,7 @@ class Service:
     def location(self) -> str:
         """URI of the Flight service, as bound."""
         scheme = "grpc+tls" if self._config.tls_cert else "grpc"
-        return f"{scheme}://{self._config.host}:{self.port}"
+        return f"{scheme}://{_bracketed(self._config.host)}:{self.port}"
 
     def not_ready(self) -> list[str]:
         """Why the server cannot serve now; empty when it can."""
@@ -137,15 +138,17 @@ class Service:
         }
 
     def start(self) -> None:
-        """Begin to serve, and prepare the decoder meanwhile."""
+        """Watch the source and prepare the decoder; Flight answers since it was made.
+
+        FlightServerBase.serve() is never called: it does nothing but wait, and takes the signal handlers away.
+        """
         self._monitoring.start()
         self._watch.start()
-        threading.Thread(target=self._flight.serve, name="flight", daemon=True).start()
         threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
         _log.info(
             "serving",
             flight=self.location,
-            monitoring=f"http://{self._config.host}:{self.health_port}",
+            monitoring=f"http://{_bracketed(self._config.host)}:{self.health_port}",
             source=without_credentials(self._config.endpoint),
             streams=[stream.name for stream in self._tables.streams],
         )
@@ -155,8 +158,12 @@ class Service:
                 host=self._config.host,
             )
 
-    def close(self) -> None:
-        """Let open streams finish their batch, end them, and stop serving."""
+    def close(self) -> bool:
+        """Let open streams finish their batch, end them, and stop serving.
+
+        Returns:
+            False when clients that do not read hold streams open still: only the end of the process ends those.
+        """
         left = self._limiter.drain(self._config.drain_seconds)
         if left:
             _log.warning("streams that do not read are cut off", streams=left)
@@ -166,6 +173,7 @@ class Service:
         stopper.join(SHUTDOWN_SECONDS)
         self._watch.close()
         self._monitoring.close()
+        return not stopper.is_alive()
 
     def _fail(self, error: StellarArrowError) -> None:
         self.failure = error
@@ -231,10 +239,18 @@ def run(service: Service) -> None:
         signal.signal(number, on_signal)
     service.start()
     service.ended.wait()
-    service.close()
+    clean = service.close()
     if service.failure is not None:
         raise service.failure
     _log.info("stopped")
+    if not clean:
+        sys.stderr.flush()
+        os._exit(ExitCode.OK)
+
+
+def _bracketed(host: str) -> str:
+    """A host as it stands in a URI."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _tls(config: ServerConfig) -> tuple[bytes, bytes] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -37,7 +38,8 @@ class MonitoringServer:
 
     def __init__(self, host: str, port: int, pages: Mapping[str, Callable[[], Page]]) -> None:
         handler = type("Handler", (_Handler,), {"pages": pages})
-        self._server = _Server((host, port), handler)
+        server = _ServerOverIPv6 if ":" in host else _Server
+        self._server = server((host, port), handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="monitoring", daemon=True
         )
@@ -62,6 +64,10 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         _log.debug("monitoring request broke off", client=client_address, exc_info=True)
+
+
+class _ServerOverIPv6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Handler(BaseHTTPRequestHandler):

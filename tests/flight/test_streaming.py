@@ -1,0 +1,257 @@
+"""Streams over real sockets: cursors, following the tip, slow and vanished readers, failures on the way."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import flight
+
+from stellar_arrow_client.client import Client
+from stellar_arrow_client.request import Cursor, StreamRequest
+from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_source.flight.cutting import MAX_BATCH_BYTES
+from tests.support.serving import (
+    DAMAGED,
+    TABLES,
+    PlainDecoder,
+    ScriptedSource,
+    ledger_bytes,
+    serving,
+    wait_until,
+)
+
+
+def read(service: Any, text: str) -> list[tuple[pa.RecordBatch, Cursor]]:
+    with flight.FlightClient(service.location) as client:
+        return [
+            (chunk.data, Cursor.from_metadata(chunk.app_metadata.to_pybytes()))
+            for chunk in client.do_get(flight.Ticket(text.encode()))
+        ]
+
+
+def assert_covers(cursors: Sequence[Cursor], first: int, last: int) -> None:
+    """Each ledger is covered once, in order."""
+    assert cursors[0].first == first
+    assert all(after.first == before.cursor for before, after in pairwise(cursors))
+    assert cursors[-1].last == last
+
+
+def test_cursors_say_which_ledgers_the_rows_belong_to() -> None:
+    source = ScriptedSource(make=lambda sequence: ledger_bytes(sequence, rows=sequence % 3))
+    with serving(source, batch_size=7) as service:
+        chunks = read(service, "numbers:5:300")
+    assert_covers([cursor for _, cursor in chunks], 5, 300)
+    for batch, cursor in chunks:
+        expected = [s for s in range(cursor.first, cursor.last + 1) for _ in range(s % 3)]
+        assert batch["ledger_sequence"].to_pylist() == expected
+        assert cursor.last - cursor.first < 7
+
+
+def test_ledgers_without_rows_are_covered_too() -> None:
+    source = ScriptedSource(make=lambda sequence: ledger_bytes(sequence, rows=0))
+    with serving(source) as service:
+        chunks = read(service, "numbers:5:900")
+    assert_covers([cursor for _, cursor in chunks], 5, 900)
+    assert sum(batch.num_rows for batch, _ in chunks) == 0
+    assert len(chunks) < 40
+
+
+def test_batches_are_cut_by_bytes_and_a_large_ledger_is_split() -> None:
+    class Wide(PlainDecoder):
+        text = "x" * 10_000
+
+    # Ledger 50 alone makes 20 MB of rows, the others 0.1 MB each.
+    source = ScriptedSource(make=lambda sequence: ledger_bytes(sequence, rows=2000 if sequence == 50 else 10))
+    with serving(source, tables=TABLES._replace(decoder=Wide)) as service:
+        chunks = read(service, "numbers:1:100")
+        with Client(service.location) as client:
+            table = client.read_table(StreamRequest("numbers", 1, 100))
+    assert_covers([cursor for _, cursor in chunks], 1, 100)
+    assert max(batch.nbytes for batch, _ in chunks) <= MAX_BATCH_BYTES
+    split = [cursor for _, cursor in chunks if cursor.first == 50]
+    assert [cursor.cursor for cursor in split] == [50] * (len(split) - 1) + [51]
+    assert len(split) >= 5
+    rows = [row for batch, _ in chunks for row in batch["ledger_sequence"].to_pylist()]
+    assert rows == [s for s in range(1, 101) for _ in range(2000 if s == 50 else 10)]
+    assert table["ledger_sequence"].to_pylist() == rows
+
+
+def test_following_the_tip_is_prompt_and_says_when_nothing_comes() -> None:
+    source = ScriptedSource(latest=100)
+    with serving(source) as service, flight.FlightClient(service.location) as client:
+        reader = client.do_get(flight.Ticket(b"numbers:100:"))
+        assert Cursor.from_metadata(reader.read_chunk().app_metadata.to_pybytes()) == Cursor(100, 100)
+        idle_since = time.monotonic()
+        heartbeat = reader.read_chunk()
+        assert 0.5 < time.monotonic() - idle_since < 3
+        assert heartbeat.data.num_rows == 0
+        assert Cursor.from_metadata(heartbeat.app_metadata.to_pybytes()) == Cursor(101, 100)
+        delays = []
+        for sequence in range(101, 121):
+            time.sleep(0.02)
+            began = time.perf_counter()
+            source.advance()
+            chunk = reader.read_chunk()
+            delays.append(time.perf_counter() - began)
+            assert Cursor.from_metadata(chunk.app_metadata.to_pybytes()) == Cursor(sequence, sequence)
+        assert sorted(delays)[len(delays) // 2] < 0.01
+        reader.cancel()
+
+
+def test_range_beyond_the_newest_ledger_waits_for_it() -> None:
+    source = ScriptedSource(latest=100)
+    with serving(source) as service, Client(service.location) as client:
+        stream = client.stream(StreamRequest("numbers", 99, 103))
+        got = [next(stream)[1]]
+        source.advance(5)
+        got += [cursor for _, cursor in stream]
+        assert_covers(got, 99, 103)
+
+
+def test_cancelling_frees_the_producer() -> None:
+    source = ScriptedSource()
+    with serving(source) as service, flight.FlightClient(service.location) as client:
+        reader = client.do_get(flight.Ticket(b"numbers:1:"))
+        reader.read_chunk()
+        assert source.reading == 1
+        assert service.health()["open_streams"] == 1
+        reader.cancel()
+        wait_until(lambda: source.reading == 0 and service.health()["open_streams"] == 0, 2)
+
+
+def test_client_that_vanishes_frees_the_producer() -> None:
+    source = ScriptedSource()
+    with serving(source) as service:
+        client = flight.FlightClient(service.location)
+        client.do_get(flight.Ticket(b"numbers:1:")).read_chunk()
+        client.close()
+        del client
+        wait_until(lambda: source.reading == 0 and service.health()["open_streams"] == 0, 2)
+
+
+def test_slow_reader_holds_no_more_than_the_budget() -> None:
+    budget, size = 1 << 20, 10_000
+    source = ScriptedSource(latest=10_000, make=lambda sequence: ledger_bytes(sequence, 100, size))
+    with serving(source, prefetch_bytes=budget) as service, flight.FlightClient(service.location) as client:
+        reader = client.do_get(flight.Ticket(b"numbers:1:9000"))
+        reader.read_chunk()
+        time.sleep(0.5)
+        parked = len(source.given)
+        time.sleep(0.5)
+        assert len(source.given) == parked < 9000
+        assert service._flight.queued_bytes() <= budget + size
+        rows = 200 * 50 + sum(chunk.data.num_rows for chunk in reader)
+        assert rows >= 100 * 8900
+        assert source.given[-1] == 9000
+
+
+def test_streams_share_the_read_ahead_budget() -> None:
+    source = ScriptedSource(latest=100_000, make=lambda sequence: ledger_bytes(sequence, 50, 10_000))
+    with serving(source, prefetch_bytes=2 << 20) as service:
+        clients = [flight.FlightClient(service.location) for _ in range(8)]
+        readers = [client.do_get(flight.Ticket(b"numbers:1:")) for client in clients]
+        for reader in readers:
+            reader.read_chunk()
+        time.sleep(1)
+        assert service._flight.queued_bytes() <= 4 << 20
+        for reader, client in zip(readers, clients, strict=True):
+            reader.cancel()
+            client.close()
+
+
+def test_stream_beyond_the_limit_is_refused_and_admitted_later() -> None:
+    with serving(max_connections=1) as service, flight.FlightClient(service.location) as client:
+        first = client.do_get(flight.Ticket(b"numbers:1:"))
+        first.read_chunk()
+        with pytest.raises(flight.FlightUnavailableError) as raised:
+            client.do_get(flight.Ticket(b"numbers:1:5")).read_all()
+        payload = json.loads(raised.value.extra_info)
+        assert payload["code"] == "UnavailableError"
+        assert payload["exit_code"] == 3
+        assert "MAX_CONNECTIONS" in payload["message"]
+        first.cancel()
+        wait_until(lambda: service.health()["open_streams"] == 0)
+        assert client.do_get(flight.Ticket(b"numbers:1:5")).read_all().num_rows == 10
+
+
+def failing(service: Any, ticket: str) -> tuple[list[Cursor], flight.FlightError]:
+    cursors: list[Cursor] = []
+    with flight.FlightClient(service.location) as client, pytest.raises(flight.FlightError) as raised:
+        for chunk in client.do_get(flight.Ticket(ticket.encode())):
+            cursors.append(Cursor.from_metadata(chunk.app_metadata.to_pybytes()))
+    assert "Traceback" not in str(raised.value)
+    assert ".py" not in str(raised.value)
+    return cursors, raised.value
+
+
+def test_lost_source_ends_the_stream_with_the_ledger_to_resume_from() -> None:
+    source = ScriptedSource()
+    source.failures[205] = SourceUnavailableError("the source is gone")
+    with serving(source) as service:
+        cursors, error = failing(service, "numbers:1:300")
+    assert_covers(cursors, 1, 204)
+    assert isinstance(error, flight.FlightUnavailableError)
+    assert json.loads(error.extra_info) == {
+        "code": "SourceUnavailableError", "resume": 205, "exit_code": 3, "message": "the source is gone",
+    }  # fmt: skip
+
+
+def test_damaged_ledger_ends_the_stream_after_all_ledgers_before_it() -> None:
+    source = ScriptedSource(make=lambda sequence: DAMAGED if sequence == 150 else ledger_bytes(sequence))
+    with serving(source) as service:
+        cursors, error = failing(service, "numbers:1:300")
+    assert_covers(cursors, 1, 149)
+    payload = json.loads(error.extra_info)
+    assert (payload["code"], payload["resume"], payload["exit_code"]) == ("DecodeError", 150, 4)
+    assert "LedgerCloseMeta.v" in payload["message"]
+
+
+def test_source_that_leaves_a_ledger_out_or_swaps_one_is_caught() -> None:
+    source = ScriptedSource(make=lambda sequence: ledger_bytes(sequence + 1 if sequence == 150 else sequence))
+    with serving(source) as service:
+        _, error = failing(service, "numbers:150:300")
+    payload = json.loads(error.extra_info)
+    assert (payload["code"], payload["resume"]) == ("IntegrityError", 150)
+    assert "151" in payload["message"]
+
+
+def test_unexpected_failure_tells_the_client_nothing_of_the_inside() -> None:
+    source = ScriptedSource()
+    source.failures[205] = ZeroDivisionError("secret of the inside")
+    with serving(source) as service:
+        _, error = failing(service, "numbers:1:300")
+    assert isinstance(error, flight.FlightInternalError)
+    assert "secret" not in str(error)
+    payload = json.loads(error.extra_info)
+    assert (payload["code"], payload["resume"], payload["exit_code"]) == ("StellarArrowError", 205, 1)
+
+
+def test_endless_message_is_cut_to_what_the_wire_carries() -> None:
+    source = ScriptedSource()
+    source.failures[5] = SourceUnavailableError("ä" * 100_000)
+    with serving(source) as service:
+        _, error = failing(service, "numbers:1:300")
+    payload = json.loads(error.extra_info)
+    assert payload["code"] == "SourceUnavailableError"
+    assert 100 < len(payload["message"]) <= 600
+
+
+def test_the_client_resumes_after_the_server_was_replaced() -> None:
+    source = ScriptedSource()
+    with serving(source) as service, Client(service.location) as client:
+        port = service.port
+        stream = client.stream(StreamRequest("numbers", 1, None))
+        cursors = [next(stream)[1]]
+        service.close()
+        source.advance(500)
+        with serving(source, port=port):
+            while cursors[-1].last < 1500:
+                cursors.append(next(stream)[1])
+            stream.close()  # type: ignore[attr-defined]
+    assert_covers(cursors, 1, 1500)
