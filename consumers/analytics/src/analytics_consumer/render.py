@@ -114,6 +114,7 @@ def _caption(result: Result) -> Text:
 def _key(value: str | None) -> str:
     if value is None:
         return "-"
+    value = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in value)
     name, _, strkey = value.rpartition(":")
     if len(strkey) > _SHOWN_WHOLE:
         strkey = f"{strkey[:4]}…{strkey[-4:]}"

@@ -61,6 +61,5 @@ class Result:
                 "rows": rows,
                 "final": self.final,
             },
-            ensure_ascii=False,
             separators=(",", ":"),
         )

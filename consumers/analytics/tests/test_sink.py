@@ -1,0 +1,80 @@
+"""Batches that contradict themselves, and the clock for ledgers without rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pytest
+from analytics_consumer.analyses import ANALYSES
+from analytics_consumer.selection import Selection
+from analytics_consumer.sink import AnalyticsSink, Clock
+
+from consumers.analytics.tests.made import Recorder, schema_of
+from stellar_arrow_client.errors import IntegrityError
+from stellar_arrow_client.request import Cursor
+
+ANALYSIS = ANALYSES[0]
+
+
+def sink(clock: Clock) -> AnalyticsSink:
+    return AnalyticsSink(
+        ANALYSIS, Selection(), length=60_000_000, every=60_000_000, top=5, clock=clock, output=Recorder()
+    )
+
+
+def no_clock(first: int, last: int) -> Mapping[int, int]:
+    raise AssertionError(f"nobody should ask for {first} to {last}")
+
+
+def batch(*rows: tuple[int | None, int | None]) -> pa.RecordBatch:
+    """Payments by ledger and close time in microseconds."""
+    return pa.RecordBatch.from_pylist(
+        [
+            {
+                "ledger_sequence": sequence,
+                "ledger_close_time": closed,
+                "asset_type": "native",
+                "asset_code": "XLM",
+                "amount": 1,
+                "successful": True,
+            }
+            for sequence, closed in rows
+        ],
+        schema_of(ANALYSIS),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(2, 20), (1, 10)], "rows of ledger 1 after those of 2"),
+        ([(1, 10), (1, 11), (2, 20)], "two close times for one ledger"),
+        ([(1, None), (2, 20)], "a row without ledger or close time"),
+        ([(None, 10), (2, 20)], "a row without ledger or close time"),
+    ],
+)
+def test_contradictions_are_refused(rows: list[tuple[int | None, int | None]], message: str) -> None:
+    with pytest.raises(IntegrityError, match=message):
+        sink(no_clock).write(batch(*rows), Cursor(1, 2))
+
+
+def test_the_clock_is_asked_only_for_ledgers_without_rows() -> None:
+    asked = []
+
+    def clock(first: int, last: int) -> Mapping[int, int]:
+        asked.append((first, last))
+        return {sequence: sequence * 10 for sequence in range(first, last + 1)}
+
+    consumer = sink(clock)
+    consumer.write(batch((1, 10), (2, 20)), Cursor(1, 2))
+    assert asked == []
+    consumer.write(batch((4, 40)), Cursor(3, 7))
+    consumer.write(batch(), Cursor(8, 8))
+    assert asked == [(3, 7), (8, 8)]
+    assert consumer.result().span.last == (8, 80)
+
+
+def test_a_clock_that_does_not_know_is_refused() -> None:
+    with pytest.raises(IntegrityError, match="does not have ledger 2"):
+        sink(lambda first, last: {}).write(batch((1, 10)), Cursor(1, 2))
