@@ -1,0 +1,137 @@
+"""Random ledgers whose transactions join their results, for comparing the decoder with the oracle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stellar_sdk import xdr
+
+from tests.differential.expected.join import SUCCESS, Ledger, transaction_hash
+from tests.support.generate import Generator
+
+Code = xdr.TransactionResultCode
+
+BUMPED = {Code.txFEE_BUMP_INNER_SUCCESS: Code.txSUCCESS, Code.txFEE_BUMP_INNER_FAILED: Code.txFAILED}
+HAS_OPERATIONS = {Code.txSUCCESS, Code.txFAILED}
+RESULT_METAS = (xdr.TransactionResultMeta, xdr.TransactionResultMeta, xdr.TransactionResultMetaV1)
+
+
+def made_ledger(seed: int, passphrase: str, *, budget: int = 4000) -> bytes:
+    """LedgerCloseMeta of a random ledger of this network."""
+    draw = Generator(seed, budget)
+    meta = draw.make(xdr.LedgerCloseMeta)
+    ledger = Ledger(meta, passphrase)
+    ledger.header.ledger_seq = xdr.Uint32(draw.chance.randint(1, 2**31 - 1))
+    ledger.header.scp_value.close_time = xdr.TimePoint(xdr.Uint64(draw.chance.randint(0, 2**34)))
+    draw.budget = budget
+    envelopes = {transaction_hash(envelope, ledger.network_id): envelope for envelope in ledger.envelopes()}
+    for envelope in envelopes.values():
+        make_plausible(draw, envelope)
+    joined = [
+        processed(draw, ledger, transaction_hash(envelope, ledger.network_id), envelope)
+        for envelope in envelopes.values()
+    ]
+    draw.chance.shuffle(joined)
+    ledger.body.tx_processing = joined
+    return bytes(meta.to_xdr_bytes())
+
+
+def transaction_of(envelope: Any) -> Any:
+    """The transaction whose operations are applied."""
+    if envelope.fee_bump is not None:
+        return envelope.fee_bump.tx.inner_tx.v1.tx
+    return (envelope.v0 or envelope.v1).tx
+
+
+def make_plausible(draw: Generator, envelope: Any) -> None:
+    """Fees of a size that their differences fit an int64, as any that the network accepts."""
+    if envelope.fee_bump is not None:
+        envelope.fee_bump.tx.fee = xdr.Int64(draw.chance.randint(0, 2**60))
+    tx = transaction_of(envelope)
+    if envelope.v0 is None and tx.ext.soroban_data is not None:
+        tx.ext.soroban_data.resource_fee = xdr.Int64(draw.chance.randint(0, 2**60))
+
+
+def processed(draw: Generator, ledger: Ledger, tx_hash: bytes, envelope: Any) -> Any:
+    """A random TransactionResultMeta of this envelope."""
+    made = draw.make(RESULT_METAS[ledger.version])
+    made.result = xdr.TransactionResultPair(xdr.Hash(tx_hash), result_of(draw, envelope))
+    owner = account_of(envelope.fee_bump.tx.fee_source) if envelope.fee_bump is not None else source_of(envelope)
+    made.fee_processing = fee_changes(draw, owner)
+    details = made.tx_apply_processing.v3 or made.tx_apply_processing.v4
+    if details is not None:
+        details.tx_changes_after = fee_changes(draw, owner)
+    if ledger.version == 2:
+        made.post_tx_apply_fee_processing = fee_changes(draw, owner)
+    return made
+
+
+def source_of(envelope: Any) -> xdr.AccountID:
+    if envelope.v0 is not None:
+        return account_id(envelope.v0.tx.source_account_ed25519)
+    return account_of(envelope.v1.tx.source_account)
+
+
+def account_of(address: Any) -> xdr.AccountID:
+    return account_id(address.ed25519 or address.med25519.ed25519)
+
+
+def account_id(key: xdr.Uint256) -> xdr.AccountID:
+    return xdr.AccountID(xdr.PublicKey(xdr.PublicKeyType.PUBLIC_KEY_TYPE_ED25519, key))
+
+
+def fee_changes(draw: Generator, owner: xdr.AccountID) -> Any:
+    """Mostly the payer's account before and after, among changes of other entries."""
+    others = draw.make(xdr.LedgerEntryChanges).ledger_entry_changes
+    changes = [change for change in others if draw.chance.random() < 0.5]
+    if draw.chance.random() < 0.8:
+        for kind, arm in (("LEDGER_ENTRY_STATE", "state"), ("LEDGER_ENTRY_UPDATED", "updated")):
+            balance = xdr.Int64(draw.chance.randint(0, 2**60))
+            account = draw.make(xdr.AccountEntry, account_id=owner, balance=balance)
+            data = xdr.LedgerEntryData(xdr.LedgerEntryType.ACCOUNT, account=account)
+            entry = draw.make(xdr.LedgerEntry, data=data)
+            changes.append(xdr.LedgerEntryChange(xdr.LedgerEntryChangeType[kind], **{arm: entry}))
+    return xdr.LedgerEntryChanges(changes)
+
+
+def result_of(draw: Generator, envelope: Any) -> Any:
+    """A TransactionResult that fits: a fee bump's holds an inner pair, results have their operations' types."""
+    operations = transaction_of(envelope).operations
+    fee = draw.make(xdr.Int64)
+    if envelope.fee_bump is None:
+        result = outcome(draw, xdr.TransactionResultResult, operations)
+    elif draw.chance.random() < 0.8:
+        code = draw.chance.choice(list(BUMPED))
+        inner = outcome(draw, xdr.InnerTransactionResultResult, operations, BUMPED[code])
+        pair = draw.make(xdr.InnerTransactionResultPair)
+        pair.result.result = inner
+        result = xdr.TransactionResultResult(code, inner_result_pair=pair)
+    else:
+        refused = [code for code in Code if code not in {*BUMPED, *HAS_OPERATIONS}]
+        result = xdr.TransactionResultResult(draw.chance.choice(refused))
+    return draw.make(xdr.TransactionResult, fee_charged=fee, result=result)
+
+
+def outcome(draw: Generator, cls: Any, operations: list[Any], bumped: Code | None = None) -> Any:
+    """The result union of a transaction that is no fee bump, or of one inside a fee bump."""
+    code = bumped or draw.chance.choice([Code.txSUCCESS, Code.txSUCCESS, Code.txFAILED, draw.make(Code)])
+    if bumped is Code.txFAILED and draw.chance.random() < 0.3:
+        code = Code.txBAD_AUTH
+    if code in BUMPED:
+        code = Code.txBAD_SEQ
+    if code not in HAS_OPERATIONS:
+        return cls(code)
+    return cls(code, results=[operation_result(draw, operation, code in SUCCESS) for operation in operations])
+
+
+def operation_result(draw: Generator, operation: Any, successful: bool) -> Any:
+    if not successful and draw.chance.random() < 0.2:
+        refused = [code for code in xdr.OperationResultCode if code != xdr.OperationResultCode.opINNER]
+        return xdr.OperationResult(draw.chance.choice(refused))
+    tr = draw.case(xdr.OperationResultTr, operation.body.type)
+    if successful:
+        (name,) = (name for name, value in vars(tr).items() if name != "type" and value is not None)
+        result = type(getattr(tr, name))
+        codes = type(getattr(tr, name).code)
+        setattr(tr, name, draw.case(result, codes(0)))
+    return xdr.OperationResult(xdr.OperationResultCode.opINNER, tr=tr)
