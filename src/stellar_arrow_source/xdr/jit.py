@@ -1,13 +1,14 @@
 """What all compiled kernels share: ``kernel``, ``load32``, ``load64``, ``load_int``.
 
-A kernel is a plain loop over numpy arrays. Compiled code is kept on disk per source file, and numba does not
-notice an edited callee of another file: after a change here, remove the ``*.nbi`` and ``*.nbc`` files.
-With ``NUMBA_DISABLE_JIT=1`` the kernels run as plain Python, so they must not rely on wrapping arithmetic.
+A kernel is a plain loop over numpy arrays. With ``NUMBA_DISABLE_JIT=1`` the kernels run as plain Python, so they
+must not rely on wrapping arithmetic.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias, TypeVar, cast
 
 import numba
@@ -26,8 +27,23 @@ Offsets: TypeAlias = npt.NDArray[np.int32]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
+def _stamp() -> str:
+    """A digest of everything that compiled code depends on beyond its own file."""
+    digest = hashlib.sha256(repr(numba.config.BOUNDSCHECK).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        source = path.read_bytes()
+        if b"@kernel" in source:
+            digest.update(source)
+    return digest.hexdigest()[:12]
+
+
+_STAMP = _stamp()
+
+
 def kernel(function: Function) -> Function:
-    """Compile a loop to machine code that runs without the interpreter lock."""
+    """Compile a loop to machine code that runs without the interpreter lock, kept on disk between runs."""
+    # numba would serve code with stale callees after a change in another file: the name is part of its cache key
+    function.__qualname__ += f"-{_STAMP}"
     return cast(Function, numba.njit(nogil=True, cache=True)(function))
 
 

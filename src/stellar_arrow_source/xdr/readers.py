@@ -273,6 +273,15 @@ def list_array(
     return pa.Array.from_buffers(type or pa.list_(child.type), len(offsets) - 1, buffers, nulls, children=[child])
 
 
+def text_array(offsets: Offsets, data: Bytes, total: int, pos: Positions) -> pa.Array:
+    """A string array of the first `total` bytes of `data`; null where `pos` is 0."""
+    _check_size(total)
+    bitmap, nulls = _validity(pos > 0)
+    return pa.Array.from_buffers(
+        pa.string(), len(pos), [bitmap, pa.py_buffer(offsets), pa.py_buffer(data[:total])], nulls
+    )
+
+
 def _nulls(pos: Positions) -> int:
     return len(pos) - kernels.count_present(pos)
 
@@ -285,9 +294,13 @@ def _located(pos: Positions) -> tuple[Positions, Offsets]:
     return np.empty((len(pos), 4), np.int64), _offsets(pos)
 
 
-def _room(nbytes: int) -> Bytes:
+def _check_size(nbytes: int) -> None:
     if nbytes > _MAX_BYTES:
         raise OverflowError(f"a column of {nbytes} bytes exceeds 2 GiB; decode fewer ledgers at a time")
+
+
+def _room(nbytes: int) -> Bytes:
+    _check_size(nbytes)
     return np.empty(nbytes, np.uint8)
 
 

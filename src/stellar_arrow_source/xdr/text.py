@@ -13,7 +13,7 @@ import numpy as np
 from stellar_arrow_source.xdr.jit import Bytes, Mask, Offsets, Positions, Words, kernel, load64, load_int
 
 _BACKSLASH = 0x5C
-_HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
+HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 _BASE64 = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8)
 _XLM = np.frombuffer(b"XLM", np.uint8)
 
@@ -27,8 +27,8 @@ def _escape_letters() -> Bytes:
     return letters
 
 
-_ESCAPE = _escape_letters()
-_ESCAPED_LENGTH = np.select([_ESCAPE == 0, ord("x") == _ESCAPE], [1, 4], 2)
+ESCAPE = _escape_letters()
+_ESCAPED_LENGTH = np.select([ESCAPE == 0, ord("x") == ESCAPE], [1, 4], 2)
 
 
 @kernel
@@ -44,7 +44,7 @@ def _write_escaped(raw: Bytes, start: int, n: int, data: Bytes, o: int) -> None:
     """SEP-51 escaped ASCII of n bytes."""
     for k in range(n):
         byte = raw[np.uint64(start + k)]
-        letter = _ESCAPE[byte]
+        letter = ESCAPE[byte]
         if letter == 0:
             data[np.uint64(o)] = byte
             o += 1
@@ -53,8 +53,8 @@ def _write_escaped(raw: Bytes, start: int, n: int, data: Bytes, o: int) -> None:
             data[np.uint64(o + 1)] = letter
             o += 2
             if letter == 120:  # x
-                data[np.uint64(o)] = _HEX[byte >> 4]
-                data[np.uint64(o + 1)] = _HEX[byte & 15]
+                data[np.uint64(o)] = HEX[byte >> 4]
+                data[np.uint64(o + 1)] = HEX[byte & 15]
                 o += 2
 
 
