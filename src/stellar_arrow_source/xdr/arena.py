@@ -154,6 +154,13 @@ class Arena:
             callers = [*callers[:8], "…", *callers[-3:]]
         return " > ".join([*callers, crumbs[instruction]])
 
+    def unfinished(self, relation: str, path: str) -> int:
+        """The position of a field in the row that a failed walk had begun last; 0 when it did not come so far."""
+        number = self.program.index[relation]
+        location = self.location(relation, path)
+        mark = int(self._words[self._bases[number] + self._rows[number] * self.program.widths[number] + location.slot])
+        return mark + location.offset if mark > 0 else 0
+
     # -- what was found
 
     def count(self, relation: str) -> int:

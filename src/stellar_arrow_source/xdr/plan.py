@@ -131,7 +131,7 @@ END = "$"
 """Suffix of the location that follows a path: its end."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """A compiled plan.
 
@@ -191,9 +191,7 @@ class _Compiler:
     ) -> None:
         self._schema = load_schema()
         self._facts = _TypeFacts(self._schema)
-        self._layouts = [
-            _Layout(r, fields.get(r.name, frozenset()), ends.get(r.name, frozenset())) for r in relations
-        ]
+        self._layouts = [_Layout(r, fields.get(r.name, frozenset()), ends.get(r.name, frozenset())) for r in relations]
         self._anchors = {a: i for i, r in enumerate(relations) for a in r.anchors}
         numbers = {r.name: i for i, r in enumerate(relations)}
         for child, relation in enumerate(relations):
@@ -451,9 +449,7 @@ class _Compiler:
             case Enum(members):
                 values = sorted(value for _, value in members)
                 if values != list(range(values[0], values[-1] + 1)):
-                    raise SchemaError(
-                        "an enum with holes stands in the ledgers; the plan has no check for it"
-                    )
+                    raise SchemaError("an enum with holes stands in the ledgers; the plan has no check for it")
                 self._range(values[0], values[-1])
             case Ref(name):
                 definition = self._schema[name]
@@ -563,7 +559,7 @@ class _Compiler:
         changed = True
         while changed:
             changed = False
-            for at, instruction in enumerate(self._code):
+            for instruction in self._code:
                 if instruction[0] != Op.JUMP:
                     continue
                 target = self._code[instruction[2]]

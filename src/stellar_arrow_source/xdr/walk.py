@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import numba as nb
 import numpy as np
-from numpy.typing import NDArray
+
+from stellar_arrow_source.xdr.jit import kernel, load32
 
 DEPTH: Final = 1024
 """Greatest nesting of calls and repetitions."""
@@ -29,21 +29,23 @@ BAD_VALUE: Final = 9
 BAD_PROGRAM: Final = 10
 
 
-@nb.njit(inline="always")
-def load_word(words, at):  # type: ignore[no-untyped-def]
-    """The big-endian word at ``at`` as uint32 (re-cast: numba's shifts widen to 64 bits)."""
-    v = words[at]
-    return nb.uint32(
-        (v >> nb.uint32(24))
-        | ((v >> nb.uint32(8)) & nb.uint32(0xFF00))
-        | ((v << nb.uint32(8)) & nb.uint32(0xFF0000))
-        | ((v << nb.uint32(24)) & nb.uint32(0xFF000000))
-    )
-
-
-@nb.njit(nogil=True, cache=True)
+@kernel
 def walk(  # type: ignore[no-untyped-def]
-    code, table, start, words, bounds, first, arena, bases, widths, capacities, rows, ledger_rows, returns, repeats, bodies
+    code,
+    table,
+    start,
+    words,
+    bounds,
+    first,
+    arena,
+    bases,
+    widths,
+    capacities,
+    rows,
+    ledger_rows,
+    returns,
+    repeats,
+    bodies,
 ):
     """Walk ledgers ``first`` to the last.
 
@@ -82,7 +84,7 @@ def walk(  # type: ignore[no-untyped-def]
                     status = 1
                     break
                 base = np.int64(code[k + np.uint64(2)])
-                value = np.int64(np.int32(load_word(words, np.uint64(pos)))) - table[np.uint64(base)]
+                value = np.int64(np.int32(load32(words, pos))) - table[np.uint64(base)]
                 if value < 0 or value >= table[np.uint64(base + 1)]:
                     entry = np.uint64(base + 2)
                 else:
@@ -107,7 +109,7 @@ def walk(  # type: ignore[no-untyped-def]
                 if pos >= end:
                     status = 1
                     break
-                value = np.int64(np.int32(load_word(words, np.uint64(pos))))
+                value = np.int64(np.int32(load32(words, pos)))
                 if value < code[k + np.uint64(2)] or value > code[k + np.uint64(3)]:
                     status = 9
                     break
@@ -159,7 +161,7 @@ def walk(  # type: ignore[no-untyped-def]
                 if pos >= end:
                     status = 1
                     break
-                count = np.int64(load_word(words, np.uint64(pos)))
+                count = np.int64(load32(words, pos))
                 if count > code[k + np.uint64(3)] or count * code[k + np.uint64(4)] > end - pos - 1:
                     status = 3
                     break
@@ -179,7 +181,7 @@ def walk(  # type: ignore[no-untyped-def]
                 if pos >= end:
                     status = 1
                     break
-                count = np.int64(load_word(words, np.uint64(pos)))
+                count = np.int64(load32(words, pos))
                 size = (count + 3) >> 2
                 if count > code[k + np.uint64(2)] or size > end - pos - 1:
                     status = 3
@@ -194,7 +196,7 @@ def walk(  # type: ignore[no-untyped-def]
                 if pos >= end:
                     status = 1
                     break
-                count = np.int64(load_word(words, np.uint64(pos)))
+                count = np.int64(load32(words, pos))
                 if count > code[k + np.uint64(3)] or count * code[k + np.uint64(2)] > end - pos - 1:
                     status = 3
                     break
@@ -210,7 +212,3 @@ def walk(  # type: ignore[no-untyped-def]
                 rows[t] = ledger_rows[ledger, t]
             return status, ledger, pos, pc, sp
     return 0, bounds.shape[0], np.int64(0), np.int64(0), 0
-
-
-Words = NDArray[np.uint32]
-Positions = NDArray[np.int64]

@@ -1,0 +1,32 @@
+"""The streams there are: one explicit list, from which CLI choices, the server's listing, docs and tests derive."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Final
+
+from stellar_arrow_client.errors import UnknownStreamError
+from stellar_arrow_source.tables.ledgers import LEDGERS
+from stellar_arrow_source.tables.operations import OPERATIONS
+from stellar_arrow_source.tables.payments import PAYMENTS
+from stellar_arrow_source.tables.spec import Stream
+from stellar_arrow_source.tables.transactions import TRANSACTIONS
+
+STREAMS: Final[tuple[Stream, ...]] = (LEDGERS, TRANSACTIONS, OPERATIONS, PAYMENTS)
+"""All streams, in the order in which they are listed."""
+
+_BY_NAME: Final = {name: stream for stream in STREAMS for name in (stream.name, *stream.aliases)}
+
+
+def find_stream(name: str) -> Stream:
+    """The stream of that name or alias.
+
+    Raises:
+        UnknownStreamError: there is none; the message names the nearest.
+    """
+    stream = _BY_NAME.get(name)
+    if stream is None:
+        near = get_close_matches(name, _BY_NAME, 1, 0.5)
+        hint = f"did you mean {near[0]}?" if near else f"the streams are {', '.join(s.name for s in STREAMS)}"
+        raise UnknownStreamError(f"there is no stream {name!r}; {hint}")
+    return stream

@@ -1,0 +1,284 @@
+"""The rows of streams: a batch of walked ledgers, and frames that say which relation rows make up a stream's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stellar_arrow_source.errors import DecodeError
+from stellar_arrow_source.tables.expressions import At, Expression
+from stellar_arrow_source.tables.relations import ENVELOPE, LEDGER, OP_RESULT, OPERATION, TX_RESULT
+from stellar_arrow_source.xdr import Arena, Relation
+from stellar_arrow_source.xdr.positions import expand_runs, hypers_at, signed_words_at, words_at
+
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+T = TypeVar("T")
+
+MICROSECONDS: Final = 1_000_000
+_MAX_CLOSE_TIME: Final = (2**63 - 1) // MICROSECONDS
+_MAX_SEQUENCE: Final = 2**31 - 1  # an id (SEP-35) is a signed 64-bit integer with the sequence on top
+_MAX_TRANSACTIONS: Final = 2**20 - 1
+TX_SUCCESS: Final = 0
+TX_FEE_BUMP_INNER_SUCCESS: Final = 1
+TX_FEE_BUMP_INNER_FAILED: Final = -13
+
+SEQUENCE = At(LEDGER, "ledgerHeader.header.ledgerSeq")
+CLOSE_TIME = At(LEDGER, "ledgerHeader.header.scpValue.closeTime")
+RESULT_PAIR = At(TX_RESULT, "result")
+RESULT_CODE = At(TX_RESULT, "result.result.result")
+OPERATION_BODY = At(OPERATION, "body")
+OPERATION_RESULT = At(OP_RESULT)
+
+TRANSACTION_NEEDS: Final[tuple[Expression, ...]] = (SEQUENCE, CLOSE_TIME, RESULT_PAIR, RESULT_CODE)
+OPERATION_NEEDS: Final[tuple[Expression, ...]] = (*TRANSACTION_NEEDS, OPERATION_BODY, OPERATION_RESULT)
+
+
+class Frame:
+    """The rows of a stream.
+
+    Attributes:
+        batch: the ledgers they come from.
+        length: their number.
+        rows: relation name → int64 (length,), the row of that relation for each row, -1 where there is none.
+        ledger: int64 (length,), the ledger of each row; never falls.
+    """
+
+    def __init__(self, batch: Batch, ledger: Integers, rows: dict[str, Integers]) -> None:
+        self.batch = batch
+        self.length = len(ledger)
+        self.ledger = ledger
+        self.rows = {LEDGER.name: ledger, **rows}
+        self.absent: Integers = np.zeros(self.length, np.int64)
+        self._known: dict[object, Any] = {}
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What ``make`` gives, computed at the first call for ``key``."""
+        if key not in self._known:
+            self._known[key] = make()
+        value: T = self._known[key]
+        return value
+
+    def positions(self, expression: Expression) -> Integers:
+        """int64 (length,): where the expression's values lie, 0 where absent."""
+        return self.once(expression, lambda: expression.positions(self))
+
+    def words(self, expression: Expression) -> Integers:
+        """int64 (length,): the unsigned words there, 0 where absent."""
+        return self.once(("word", expression), lambda: self._load(words_at, expression))
+
+    def signed_words(self, expression: Expression) -> Integers:
+        """int64 (length,): the signed words there, 0 where absent."""
+        return self.once(("int", expression), lambda: self._load(signed_words_at, expression))
+
+    def hypers(self, expression: Expression) -> Integers:
+        """int64 (length,): the hypers there, 0 where absent."""
+        return self.once(("hyper", expression), lambda: self._load(hypers_at, expression))
+
+    def _load(self, kernel: Callable[..., None], expression: Expression) -> Integers:
+        out = np.empty(self.length, np.int64)
+        kernel(self.batch.words, self.positions(expression), out)
+        return out
+
+    def children(self, relation: Relation, parent: Relation) -> Children:
+        """The rows of ``relation`` below each row of the frame."""
+        return self.once(("children", relation.name), lambda: self._children(relation, parent))
+
+    def _children(self, relation: Relation, parent: Relation) -> Children:
+        first, counts = self.batch.runs(relation, parent)
+        rows = self.rows[parent.name]
+        known = rows >= 0
+        safe = np.where(known, rows, 0)
+        return Children(first[safe], np.where(known, counts[safe], 0)) if len(first) else Children(rows * 0, rows * 0)
+
+    # -- operations
+
+    @cached_property
+    def operation_types(self) -> Integers:
+        """int64 (length,): ``OperationType`` of each operation."""
+        return self.words(OPERATION_BODY)
+
+    @cached_property
+    def _types_present(self) -> frozenset[int]:
+        return frozenset(np.flatnonzero(np.bincount(self.operation_types, minlength=1)).tolist())
+
+    def has_types(self, types: Iterable[int]) -> bool:
+        """Whether the frame holds any operation of these types."""
+        return not self._types_present.isdisjoint(types)
+
+    @cached_property
+    def transaction_successful(self) -> Mask:
+        """bool (length,)."""
+        return self.batch.successful[self.rows[TX_RESULT.name]]
+
+    @cached_property
+    def operation_successful(self) -> Mask:
+        """bool (length,): the transaction succeeded, so the operation did (checked to be opINNER with inner code 0)."""
+        results = self.positions(OPERATION_RESULT)
+        code, inner = np.empty(self.length, np.int64), np.empty(self.length, np.int64)
+        signed_words_at(self.batch.words, results, code)
+        # an operation that has no inner result has no word there; position 0 reads as 0
+        signed_words_at(self.batch.words, np.where((results > 0) & (code == 0), results + 2, 0), inner)
+        return self.transaction_successful & (results > 0) & (code == 0) & (inner == 0)
+
+
+class Children:
+    """Runs of child rows: ``counts[i]`` rows from ``first[i]`` on belong to row i of a frame."""
+
+    def __init__(self, first: Integers, counts: Integers) -> None:
+        self.first, self.counts = first, counts
+
+    def only(self, mask: Mask) -> Children:
+        """The children of the rows in ``mask`` alone."""
+        return Children(self.first, np.where(mask, self.counts, 0))
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int32]:
+        """int32 (rows + 1,): Arrow list offsets."""
+        return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int32)
+
+    @cached_property
+    def rows(self) -> Integers:
+        """int64: all child rows, run after run."""
+        out = np.empty(int(self.offsets[-1]), np.int64)
+        expand_runs(self.first, self.offsets[1:].astype(np.int64), out)
+        return out
+
+
+class Batch:
+    """Walked ledgers with what all streams share: sequences, close times and the order of transactions.
+
+    Attributes:
+        arena: the relation rows.
+        words: uint32, the raw ledgers.
+        bounds: int64 (n, 2), the words of each ledger.
+        sequences: int64 (n,).
+        close_times: int64 (n,), microseconds since 1970.
+        envelope_of_result: int64 (results,), set once the transactions are matched.
+        network_id: 32 bytes, set at the same time.
+
+    Raises:
+        DecodeError: a ledger holds a sequence, close time or number of transactions that no column can hold.
+    """
+
+    def __init__(self, arena: Arena, words: NDArray[np.uint32], bounds: Integers) -> None:
+        self.arena, self.words, self.bounds = arena, words, bounds
+        self.envelope_of_result: Integers = np.zeros(0, np.int64)
+        self.network_id = b""
+        header = Frame(self, np.arange(len(bounds), dtype=np.int64), {})
+        self.ledgers = header
+        self.sequences = header.words(SEQUENCE)
+        self._refuse(self.sequences > _MAX_SEQUENCE, "a ledger sequence of 2^31 or more", SEQUENCE, named=False)
+        seconds = header.hypers(CLOSE_TIME)
+        self._refuse((seconds < 0) | (seconds > _MAX_CLOSE_TIME), "a close time out of range", CLOSE_TIME)
+        self.close_times = seconds * MICROSECONDS
+        starts = arena.ledger_rows(TX_RESULT.name)
+        self._refuse(np.diff(starts) > _MAX_TRANSACTIONS, "more transactions than ids can number", SEQUENCE)
+        self.ledger_of_result: Integers = arena.rows(TX_RESULT.name)[:, 1].astype(np.int64)
+        self.transaction_index: Integers = (
+            np.arange(len(self.ledger_of_result), dtype=np.int64) - starts[self.ledger_of_result] + 1
+        )
+
+    def _refuse(self, bad: Mask, reason: str, where: At, *, named: bool = True) -> None:
+        if bad.any():
+            index = int(np.flatnonzero(bad)[0])
+            raise self.error(reason, index, int(self.ledgers.positions(where)[index]), where.paths[0], named=named)
+
+    def error(self, reason: str, index: int, position: int, path: str, *, named: bool = True) -> DecodeError:
+        """A DecodeError about ledger ``index``; ``position`` is a word."""
+        return DecodeError(
+            reason,
+            ledger=int(self.sequences[index]) if named else None,
+            index=index,
+            offset=max(0, position - int(self.bounds[index, 0])) * 4,
+            path=f"LedgerCloseMeta > {path}",
+        )
+
+    def runs(self, relation: Relation, parent: Relation) -> tuple[Integers, Integers]:
+        """(first, counts), int64 (parent rows,): the run of ``relation`` rows below each row of ``parent``."""
+        known = self._runs.get(relation.name)
+        if known is None:
+            parents = self.arena.rows(relation.name)[:, 1]
+            counts = np.bincount(parents, minlength=self.arena.count(parent.name)).astype(np.int64)
+            known = self._runs[relation.name] = (np.cumsum(counts) - counts, counts)
+        return known
+
+    @cached_property
+    def _runs(self) -> dict[str, tuple[Integers, Integers]]:
+        return {}
+
+    @cached_property
+    def results(self) -> Frame:
+        """One row per result, in apply order; what needs no envelope."""
+        rows = np.arange(len(self.ledger_of_result), dtype=np.int64)
+        return Frame(self, self.ledger_of_result, {TX_RESULT.name: rows})
+
+    @cached_property
+    def transactions(self) -> Frame:
+        """One row per transaction, in apply order; only once the transactions are matched."""
+        rows = self.results.rows | {ENVELOPE.name: self.envelope_of_result}
+        return Frame(self, self.ledger_of_result, rows)
+
+    @cached_property
+    def result_codes(self) -> Integers:
+        """int64 (results,): ``TransactionResultCode``."""
+        return self.results.signed_words(RESULT_CODE)
+
+    @cached_property
+    def successful(self) -> Mask:
+        """bool (results,)."""
+        return (self.result_codes == TX_SUCCESS) | (self.result_codes == TX_FEE_BUMP_INNER_SUCCESS)
+
+    @cached_property
+    def transaction_ids(self) -> Integers:
+        """int64 (results,): SEP-35 ids."""
+        return (self.sequences[self.ledger_of_result] << 32) | (self.transaction_index << 12)
+
+    @cached_property
+    def operations(self) -> Frame:
+        """One row per operation, in apply order.
+
+        Raises:
+            DecodeError: a transaction's result holds another number of operation results than it has operations.
+        """
+        first, counts = self.runs(OPERATION, ENVELOPE)
+        result_first, result_counts = self.runs(OP_RESULT, TX_RESULT)
+        envelopes = self.envelope_of_result
+        counts = counts[envelopes] if len(envelopes) else envelopes
+        bad = (result_counts != 0) & (result_counts != counts)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise self.error(
+                f"{result_counts[row]} operation results for a transaction of {counts[row]} operations",
+                int(self.ledger_of_result[row]),
+                int(self.results.positions(RESULT_CODE)[row]),
+                f"TransactionResultMeta.{RESULT_CODE.paths[0]}",
+            )
+        run = Children(first[envelopes] if len(envelopes) else envelopes, counts)
+        of_transaction = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+        ordinal = np.arange(len(of_transaction), dtype=np.int64) - run.offsets[:-1][of_transaction]
+        has_result = result_counts[of_transaction] > 0
+        frame = Frame(
+            self,
+            self.ledger_of_result[of_transaction],
+            {
+                TX_RESULT.name: of_transaction,
+                ENVELOPE.name: envelopes[of_transaction],
+                OPERATION.name: run.rows,
+                OP_RESULT.name: np.where(has_result, result_first[of_transaction] + ordinal, -1),
+            },
+        )
+        frame.once("ordinal", lambda: ordinal)
+        return frame
+
+    def subset(self, frame: Frame, mask: Mask) -> Frame:
+        """The rows of ``frame`` in ``mask``."""
+        chosen = np.flatnonzero(mask)
+        part = Frame(self, frame.ledger[chosen], {name: rows[chosen] for name, rows in frame.rows.items()})
+        ordinal = frame.once("ordinal", lambda: frame.absent)
+        part.once("ordinal", lambda: ordinal[chosen])
+        return part

@@ -1,0 +1,567 @@
+"""The stream ``operations``: one row per operation, failed transactions' too, in apply order."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from stellar_sdk.xdr import OperationType
+
+from stellar_arrow_source.tables.columns import (
+    ASSET_STRUCT,
+    AssetParts,
+    account,
+    amount,
+    as_words,
+    asset,
+    asset_struct,
+    at,
+    derived,
+    either,
+    enum_table,
+    enumeration,
+    listing,
+    muxed,
+    muxed_pair,
+    number,
+    raw,
+    strings,
+    text,
+)  # fmt: skip
+from stellar_arrow_source.tables.common import (
+    LEDGER_COLUMNS,
+    TRANSACTION_COLUMNS,
+    TRANSACTION_HASH,
+    TX_SOURCE_ID,
+    TX_SOURCE_KEY,
+    TX_SUCCESSFUL,
+)  # fmt: skip
+from stellar_arrow_source.tables.expressions import (
+    At,
+    ByOperation,
+    End,
+    Expression,
+    FirstOf,
+    MuxedId,
+    MuxedKey,
+    Plus,
+    Where,
+)
+from stellar_arrow_source.tables.frame import OPERATION_BODY, OPERATION_NEEDS, OPERATION_RESULT, Frame
+from stellar_arrow_source.tables.relations import CLAIMANT, OP_RESULT, OPERATION, PATH_ASSET
+from stellar_arrow_source.tables.results import (
+    CREATED_BALANCE,
+    CREATED_OFFER,
+    RECEIVED,
+    SENT_READS,
+    TRACE_CODES,
+    read_source_amount,
+    trace_codes,
+)  # fmt: skip
+from stellar_arrow_source.tables.soroban import CREATED_FROM_ASSET, SOROBAN_COLUMNS
+from stellar_arrow_source.tables.spec import Column, Stream
+from stellar_arrow_source.xdr import readers
+from stellar_arrow_source.xdr.predicate import predicate_json
+from stellar_arrow_source.xdr.readers import EnumTable
+from stellar_arrow_source.xdr.schema import enum_names
+from stellar_arrow_source.xdr.sha256 import hash_spans
+from stellar_arrow_source.xdr.strkey import Version
+
+_T = OperationType
+_KEY: Final = "revokeSponsorshipOp.ledgerKey"
+_PATH_PAYMENTS: Final = (_T.PATH_PAYMENT_STRICT_RECEIVE, _T.PATH_PAYMENT_STRICT_SEND)
+OPERATION_TYPE_NAMES: Final = enum_table("OperationType", str.lower)
+
+# -- source account: the operation's own, else the transaction's
+
+_OWN_SOURCE = At(OPERATION, "sourceAccount?")
+_OWN_KEY = MuxedKey(_OWN_SOURCE)
+SOURCE_KEY: Final = FirstOf(_OWN_KEY, TX_SOURCE_KEY)
+_SOURCE_ID = FirstOf(MuxedId(_OWN_SOURCE), Where(TX_SOURCE_ID, lambda f: f.positions(_OWN_KEY) == 0, (_OWN_SOURCE,)))
+
+OPERATION_COLUMNS: Final[tuple[Column, ...]] = (
+    derived(
+        "operation_id",
+        pa.int64(),
+        lambda f: readers.from_numpy(_transaction_ids(f) + _ordinal(f) + 1, pa.int64()),
+        "id of the operation (SEP-35)",
+    ),
+    derived(
+        "operation_index",
+        pa.uint32(),
+        lambda f: readers.from_numpy((_ordinal(f) + 1).astype(np.uint32), pa.uint32()),
+        "position of the operation in its transaction, from 1",
+    ),
+)
+
+
+def _transaction_ids(frame: Frame) -> np.ndarray:  # type: ignore[type-arg]
+    return frame.batch.transaction_ids[frame.rows["tx_result"]]
+
+
+def _ordinal(frame: Frame) -> np.ndarray:  # type: ignore[type-arg]
+    return frame.once("ordinal", lambda: frame.absent)
+
+
+SOURCE_COLUMNS: Final[tuple[Column, ...]] = (
+    account("source_account", SOURCE_KEY, "source of the operation: its own, else the transaction's"),
+    muxed("source_account_muxed", SOURCE_KEY, _SOURCE_ID, "M address of source_account, where it is a muxed one"),
+)
+
+OPERATION_TYPE: Final = enumeration(
+    "operation_type_string", OPERATION_TYPE_NAMES, OPERATION_BODY, "kind of operation, in snake case"
+)
+
+SUCCESSFUL: Final = derived(
+    "successful",
+    pa.bool_(),
+    lambda frame: readers.from_bool(frame.operation_successful),
+    "whether the transaction and this operation succeeded",
+)
+
+# An AccountID reads as a MuxedAccount: the key types share their discriminant.
+DESTINATION: Final = ByOperation(
+    {
+        _T.CREATE_ACCOUNT: "createAccountOp.destination",
+        _T.PAYMENT: "paymentOp.destination",
+        _T.PATH_PAYMENT_STRICT_RECEIVE: "pathPaymentStrictReceiveOp.destination",
+        _T.PATH_PAYMENT_STRICT_SEND: "pathPaymentStrictSendOp.destination",
+        _T.ACCOUNT_MERGE: "destination",
+    }
+)
+
+# -- assets
+
+_ALLOWED_CODE = ByOperation({_T.ALLOW_TRUST: "allowTrustOp.asset"})
+ASSET: Final = FirstOf(
+    ByOperation(
+        {
+            _T.PAYMENT: "paymentOp.asset",
+            _T.PATH_PAYMENT_STRICT_RECEIVE: "pathPaymentStrictReceiveOp.destAsset",
+            _T.PATH_PAYMENT_STRICT_SEND: "pathPaymentStrictSendOp.destAsset",
+            _T.CREATE_CLAIMABLE_BALANCE: "createClaimableBalanceOp.asset",
+            _T.CLAWBACK: "clawbackOp.asset",
+            _T.SET_TRUST_LINE_FLAGS: "setTrustLineFlagsOp.asset",
+            _T.CHANGE_TRUST: "changeTrustOp.line",
+            _T.REVOKE_SPONSORSHIP: f"{_KEY}.trustLine.asset",
+        }
+    ),
+    CREATED_FROM_ASSET,
+)
+
+
+def implied_assets(frame: Frame, parts: AssetParts) -> AssetParts:
+    """Add the assets that an operation implies: lumens, and the source's own asset in AllowTrust."""
+    types, code, issuer = parts
+    kinds = frame.operation_types
+    types = np.where((kinds == _T.CREATE_ACCOUNT) | (kinds == _T.ACCOUNT_MERGE), 0, types)
+    if frame.has_types((_T.ALLOW_TRUST,)):
+        allowed_types, allowed_code = readers.split_asset_code(frame.batch.words, frame.positions(_ALLOWED_CODE))
+        allowed = allowed_types >= 0
+        types, code = np.where(allowed, allowed_types, types), np.where(allowed, allowed_code, code)
+        issuer = np.where(allowed, frame.positions(SOURCE_KEY), issuer)
+    return types, code, issuer
+
+
+IMPLIED_READS: Final = (_ALLOWED_CODE, SOURCE_KEY)
+SOURCE_ASSET: Final = ByOperation(
+    {
+        _T.PATH_PAYMENT_STRICT_RECEIVE: "pathPaymentStrictReceiveOp.sendAsset",
+        _T.PATH_PAYMENT_STRICT_SEND: "pathPaymentStrictSendOp.sendAsset",
+    }
+)
+
+AMOUNT: Final = FirstOf(
+    ByOperation(
+        {
+            _T.CREATE_ACCOUNT: "createAccountOp.startingBalance",
+            _T.PAYMENT: "paymentOp.amount",
+            _T.PATH_PAYMENT_STRICT_RECEIVE: "pathPaymentStrictReceiveOp.destAmount",
+            _T.MANAGE_SELL_OFFER: "manageSellOfferOp.amount",
+            _T.CREATE_PASSIVE_SELL_OFFER: "createPassiveSellOfferOp.amount",
+            _T.MANAGE_BUY_OFFER: "manageBuyOfferOp.buyAmount",
+            _T.CREATE_CLAIMABLE_BALANCE: "createClaimableBalanceOp.amount",
+            _T.CLAWBACK: "clawbackOp.amount",
+        }
+    ),
+    RECEIVED,
+)
+
+SOURCE_AMOUNT: Final = derived(
+    "source_amount",
+    pa.int64(),
+    read_source_amount,
+    "what a path payment took from its source; of a failed strict-receive, null",
+    *SENT_READS,
+    nullable=True,
+    unit="stroop",
+)
+
+_PATH_ASSET = At(PATH_ASSET)
+
+
+def _read_path(frame: Frame) -> pa.Array:
+    def read(assets: Frame) -> pa.Array:
+        return asset_struct(frame.batch.words, assets.positions(_PATH_ASSET))
+
+    present = np.isin(frame.operation_types, _PATH_PAYMENTS)
+    return listing(frame, PATH_ASSET, OPERATION, read, present, pa.list_(ASSET_STRUCT))
+
+
+_CLAIMANT = At(CLAIMANT, "v0.destination")
+_PREDICATE = At(CLAIMANT, "v0.predicate")
+_CLAIMANT_STRUCT = pa.struct([pa.field("destination", pa.string(), False), pa.field("predicate", pa.string(), False)])
+
+
+def _read_claimants(frame: Frame) -> pa.Array:
+    def read(claimants: Frame) -> pa.Array:
+        words = frame.batch.words
+        parts = [
+            readers.account(words, claimants.positions(_CLAIMANT) + 1),
+            predicate_json(words, claimants.positions(_PREDICATE)),
+        ]
+        return pa.StructArray.from_arrays(parts, fields=list(_CLAIMANT_STRUCT))
+
+    present = frame.operation_types == _T.CREATE_CLAIMABLE_BALANCE
+    return listing(frame, CLAIMANT, OPERATION, read, present, pa.list_(_CLAIMANT_STRUCT))
+
+
+def _offer(field: str) -> ByOperation:
+    return ByOperation(
+        {
+            _T.MANAGE_SELL_OFFER: f"manageSellOfferOp.{field}",
+            _T.CREATE_PASSIVE_SELL_OFFER: f"createPassiveSellOfferOp.{field}",
+            _T.MANAGE_BUY_OFFER: f"manageBuyOfferOp.{field}",
+        }
+    )
+
+
+def _price(prefix: str, where: Expression, description: str) -> tuple[Column, Column]:
+    return (
+        number(f"{prefix}price_n", pa.int32(), where, f"{description}: numerator", nullable=True),
+        number(f"{prefix}price_d", pa.int32(), Plus(where, 1), f"{description}: denominator", nullable=True),
+    )
+
+
+def _option(field: str) -> ByOperation:
+    return ByOperation({_T.SET_OPTIONS: f"setOptionsOp.{field}"})
+
+
+def _key(path: str) -> str:
+    return f"{_KEY}.{path}"
+
+
+# -- revoke_sponsorship
+
+_LEDGER_KEY = ByOperation({_T.REVOKE_SPONSORSHIP: _KEY})
+_REVOKED_SIGNER = ByOperation({_T.REVOKE_SPONSORSHIP: "revokeSponsorshipOp.signer.accountID"})
+_SIGNER_CODE: Final = 255
+_SPONSORSHIP_TYPES = EnumTable.from_mapping(
+    {code: name.lower() for code, name in enum_names("LedgerEntryType").items()} | {_SIGNER_CODE: "signer"}
+)
+
+
+def _read_sponsorship_type(frame: Frame) -> pa.Array:
+    if not frame.has_types((_T.REVOKE_SPONSORSHIP,)):
+        return pa.nulls(frame.length, pa.string())
+    of_signer = np.where(frame.positions(_REVOKED_SIGNER) > 0, _SIGNER_CODE, -1)
+    return readers.enum(
+        np.where(frame.positions(_LEDGER_KEY) > 0, frame.words(_LEDGER_KEY), of_signer), _SPONSORSHIP_TYPES
+    )
+
+
+# -- liquidity pools
+
+_POOL_ID = ByOperation(
+    {
+        _T.LIQUIDITY_POOL_DEPOSIT: "liquidityPoolDepositOp.liquidityPoolID",
+        _T.LIQUIDITY_POOL_WITHDRAW: "liquidityPoolWithdrawOp.liquidityPoolID",
+        _T.REVOKE_SPONSORSHIP: (_key("liquidityPool.liquidityPoolID"), _key("trustLine.asset.liquidityPoolID")),
+    }
+)
+_POOL: Final = "changeTrustOp.line.liquidityPool"
+_POOL_PARAMETERS = ByOperation({_T.CHANGE_TRUST: _POOL})
+_POOL_PARAMETERS_END = End(OPERATION, f"body.{_POOL}")
+
+
+def _read_pool_id(frame: Frame) -> pa.Array:
+    named = readers.strkey(frame.batch.words, frame.positions(_POOL_ID), Version.LIQUIDITY_POOL)
+    parameters = frame.positions(_POOL_PARAMETERS)
+    if not parameters.any():
+        return named
+    digests = hash_spans(frame.batch.words, parameters, frame.positions(_POOL_PARAMETERS_END))
+    words, positions = as_words(digests, parameters > 0)
+    return either(named, readers.strkey(words, positions, Version.LIQUIDITY_POOL))
+
+
+def _pool(field: str) -> ByOperation:
+    return ByOperation({_T.CHANGE_TRUST: f"{_POOL}.constantProduct.{field}"})
+
+
+def _deposit(field: str) -> ByOperation:
+    return ByOperation({_T.LIQUIDITY_POOL_DEPOSIT: f"liquidityPoolDepositOp.{field}"})
+
+
+def _withdraw(field: str) -> ByOperation:
+    return ByOperation({_T.LIQUIDITY_POOL_WITHDRAW: f"liquidityPoolWithdrawOp.{field}"})
+
+
+_DATA_VALUE = ByOperation({_T.MANAGE_DATA: "manageDataOp.dataValue?"})
+
+OPERATIONS: Final = Stream(
+    name="operations",
+    description="one row per operation, failed transactions' too, in apply order",
+    frame=lambda batch: batch.operations,
+    reads=OPERATION_NEEDS,
+    columns=(
+        *LEDGER_COLUMNS,
+        *TRANSACTION_COLUMNS,
+        *OPERATION_COLUMNS,
+        TRANSACTION_HASH,
+        number("operation_type", pa.int32(), OPERATION_BODY, "code of the operation's type"),
+        OPERATION_TYPE,
+        *SOURCE_COLUMNS,
+        TX_SUCCESSFUL,
+        SUCCESSFUL,
+        enumeration(
+            "operation_result_code",
+            enum_table("OperationResultCode"),
+            OPERATION_RESULT,
+            "outer result, as the XDR member is named; null when the transaction has no operation results",
+            nullable=True,
+        ),
+        derived(
+            "operation_trace_code",
+            pa.string(),
+            lambda frame: readers.enum(trace_codes(frame), TRACE_CODES),
+            "inner result, as the XDR member is named; null unless opINNER",
+            nullable=True,
+        ),
+        *muxed_pair("destination", DESTINATION, "account that receives", nullable=True),
+        *asset(ASSET, "the operation's asset", adjust=implied_assets, also=IMPLIED_READS),
+        amount(
+            "amount",
+            AMOUNT,
+            "the operation's amount; of strict-send and account_merge, what the destination got (null if failed)",
+            nullable=True,
+        ),
+        *asset(SOURCE_ASSET, "the asset that a path payment sends", "source_"),
+        SOURCE_AMOUNT,
+        amount(
+            "source_max",
+            ByOperation({_T.PATH_PAYMENT_STRICT_RECEIVE: "pathPaymentStrictReceiveOp.sendMax"}),
+            "most that a strict-receive payment may send",
+            nullable=True,
+        ),
+        amount(
+            "destination_min",
+            ByOperation({_T.PATH_PAYMENT_STRICT_SEND: "pathPaymentStrictSendOp.destMin"}),
+            "least that a strict-send payment must deliver",
+            nullable=True,
+        ),
+        derived(
+            "path",
+            pa.list_(ASSET_STRUCT),
+            _read_path,
+            "assets that a path payment goes through",
+            _PATH_ASSET,
+            nullable=True,
+        ),
+        amount(
+            "starting_balance",
+            ByOperation({_T.CREATE_ACCOUNT: "createAccountOp.startingBalance"}),
+            "balance of the account created",
+            nullable=True,
+        ),
+        number(
+            "offer_id",
+            pa.int64(),
+            ByOperation(
+                {
+                    _T.MANAGE_SELL_OFFER: "manageSellOfferOp.offerID",
+                    _T.MANAGE_BUY_OFFER: "manageBuyOfferOp.offerID",
+                    _T.REVOKE_SPONSORSHIP: _key("offer.offerID"),
+                }
+            ),
+            "offer that the operation names; 0 asks for a new one",
+            nullable=True,
+        ),
+        number("created_offer_id", pa.int64(), CREATED_OFFER, "offer that the operation created", nullable=True),
+        *_price("", _offer("price"), "price of the offer"),
+        *asset(_offer("selling"), "the asset that an offer sells", "selling_"),
+        *asset(_offer("buying"), "the asset that an offer buys", "buying_"),
+        amount("limit", ByOperation({_T.CHANGE_TRUST: "changeTrustOp.limit"}), "limit of a trust line", nullable=True),
+        account(
+            "trustor",
+            Plus(
+                ByOperation(
+                    {_T.ALLOW_TRUST: "allowTrustOp.trustor", _T.SET_TRUST_LINE_FLAGS: "setTrustLineFlagsOp.trustor"}
+                ),
+                1,
+            ),
+            "account whose trust line is changed by the issuer",
+            nullable=True,
+        ),
+        number(
+            "authorize",
+            pa.uint32(),
+            ByOperation({_T.ALLOW_TRUST: "allowTrustOp.authorize"}),
+            "flags that allow_trust sets",
+            nullable=True,
+        ),
+        number(
+            "set_flags",
+            pa.uint32(),
+            ByOperation(
+                {_T.SET_OPTIONS: "setOptionsOp.setFlags?", _T.SET_TRUST_LINE_FLAGS: "setTrustLineFlagsOp.setFlags"}
+            ),
+            "flags set",
+            nullable=True,
+        ),
+        number(
+            "clear_flags",
+            pa.uint32(),
+            ByOperation(
+                {_T.SET_OPTIONS: "setOptionsOp.clearFlags?", _T.SET_TRUST_LINE_FLAGS: "setTrustLineFlagsOp.clearFlags"}
+            ),
+            "flags cleared",
+            nullable=True,
+        ),
+        account(
+            "inflation_destination", Plus(_option("inflationDest?"), 1), "inflation destination set", nullable=True
+        ),
+        *(
+            number(name, pa.uint32(), _option(f"{field}?"), f"{text} set", nullable=True)
+            for name, field, text in (
+                ("master_key_weight", "masterWeight", "weight of the master key"),
+                ("low_threshold", "lowThreshold", "low threshold"),
+                ("med_threshold", "medThreshold", "medium threshold"),
+                ("high_threshold", "highThreshold", "high threshold"),
+            )
+        ),
+        text("home_domain", _option("homeDomain?"), "home domain set", nullable=True),
+        strings(
+            "signer_key",
+            readers.signer_key,
+            ByOperation(
+                {_T.SET_OPTIONS: "setOptionsOp.signer?", _T.REVOKE_SPONSORSHIP: "revokeSponsorshipOp.signer.signerKey"}
+            ),
+            "signer set, or whose sponsorship is revoked; a strkey",
+            nullable=True,
+        ),
+        number(
+            "signer_weight", pa.uint32(), _option("signer.weight"), "weight of the signer; 0 removes it", nullable=True
+        ),
+        text(
+            "data_name",
+            ByOperation({_T.MANAGE_DATA: "manageDataOp.dataName", _T.REVOKE_SPONSORSHIP: _key("data.dataName")}),
+            "name of a data entry",
+            nullable=True,
+        ),
+        derived(
+            "data_value",
+            pa.binary(),
+            at(readers.binary, _DATA_VALUE),
+            "value of a data entry; null removes it",
+            _DATA_VALUE,
+            nullable=True,
+        ),
+        number(
+            "bump_to",
+            pa.int64(),
+            ByOperation({_T.BUMP_SEQUENCE: "bumpSequenceOp.bumpTo"}),
+            "sequence number bumped to",
+            nullable=True,
+        ),
+        strings(
+            "balance_id",
+            readers.claimable_balance,
+            FirstOf(
+                ByOperation(
+                    {
+                        _T.CLAIM_CLAIMABLE_BALANCE: "claimClaimableBalanceOp.balanceID",
+                        _T.CLAWBACK_CLAIMABLE_BALANCE: "clawbackClaimableBalanceOp.balanceID",
+                        _T.REVOKE_SPONSORSHIP: _key("claimableBalance.balanceID"),
+                    }
+                ),
+                CREATED_BALANCE,
+            ),
+            "claimable balance named, or created; a B strkey",
+            nullable=True,
+        ),
+        derived(
+            "claimants",
+            pa.list_(_CLAIMANT_STRUCT),
+            _read_claimants,
+            "who may claim a balance, with the predicate as XDR-JSON (SEP-51)",
+            _CLAIMANT,
+            _PREDICATE,
+            nullable=True,
+        ),
+        account(
+            "sponsored_id",
+            Plus(ByOperation({_T.BEGIN_SPONSORING_FUTURE_RESERVES: "beginSponsoringFutureReservesOp.sponsoredID"}), 1),
+            "account whose reserves are sponsored",
+            nullable=True,
+        ),
+        derived(
+            "sponsorship_entry_type",
+            pa.string(),
+            _read_sponsorship_type,
+            "type of the ledger entry whose sponsorship is revoked, or signer",
+            _LEDGER_KEY,
+            _REVOKED_SIGNER,
+            nullable=True,
+        ),
+        account(
+            "sponsorship_account",
+            Plus(
+                FirstOf(
+                    ByOperation(
+                        {
+                            _T.REVOKE_SPONSORSHIP: (
+                                _key("account.accountID"),
+                                _key("trustLine.accountID"),
+                                _key("offer.sellerID"),
+                                _key("data.accountID"),
+                            )
+                        }
+                    ),
+                    _REVOKED_SIGNER,
+                ),
+                1,
+            ),
+            "account that holds the entry or signer whose sponsorship is revoked",
+            nullable=True,
+        ),
+        *muxed_pair(
+            "from_account", ByOperation({_T.CLAWBACK: "clawbackOp.from_"}), "account clawed back from", nullable=True
+        ),
+        derived(
+            "liquidity_pool_id",
+            pa.string(),
+            _read_pool_id,
+            "liquidity pool; an L strkey",
+            _POOL_ID,
+            _POOL_PARAMETERS,
+            _POOL_PARAMETERS_END,
+            nullable=True,
+        ),
+        *asset(_pool("assetA"), "the first asset of the pool trusted", "reserve_a_"),
+        *asset(_pool("assetB"), "the second asset of the pool trusted", "reserve_b_"),
+        number(
+            "liquidity_pool_fee", pa.int32(), _pool("fee"), "fee of the pool trusted", nullable=True, unit="basis point"
+        ),
+        amount("reserve_a_max_amount", _deposit("maxAmountA"), "most of the first asset to deposit", nullable=True),
+        amount("reserve_b_max_amount", _deposit("maxAmountB"), "most of the second asset to deposit", nullable=True),
+        *_price("min_", _deposit("minPrice"), "least price of a deposit"),
+        *_price("max_", _deposit("maxPrice"), "greatest price of a deposit"),
+        amount("shares", _withdraw("amount"), "pool shares to withdraw", nullable=True),
+        amount("reserve_a_min_amount", _withdraw("minAmountA"), "least of the first asset to get", nullable=True),
+        amount("reserve_b_min_amount", _withdraw("minAmountB"), "least of the second asset to get", nullable=True),
+        *SOROBAN_COLUMNS,
+        raw("operation_xdr", At(OPERATION), End(OPERATION), "Operation"),
+        raw("operation_result_xdr", OPERATION_RESULT, End(OP_RESULT), "OperationResult", nullable=True),
+    ),
+)

@@ -1,0 +1,89 @@
+"""The relations of a ledger that streams are made of. Which paths of them are marked follows from the columns asked for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from stellar_arrow_source.xdr import Relation
+
+LEDGER: Final = Relation("ledger", anchors=("LedgerCloseMeta",), strip=("v0", "v1", "v2"))
+
+ENVELOPE: Final = Relation(
+    "envelope", anchors=("TransactionEnvelope",), strip=("v0.tx", "v1.tx", "feeBump.tx.innerTx.v1.tx")
+)
+"""Transactions as submitted, in the order of the transaction set; of a fee bump, the inner transaction's fields."""
+
+TX_RESULT: Final = Relation("tx_result", anchors=("TransactionResultMeta", "TransactionResultMetaV1"))
+"""Results with their meta, in apply order."""
+
+OPERATION: Final = Relation("operation", anchors=("Operation",), overlay=("body",))
+
+OP_RESULT: Final = Relation("op_result", anchors=("OperationResult",), overlay=("", "tr"))
+
+CLAIM_ATOM: Final = Relation(
+    "claim_atom", anchors=("ClaimAtom",), strip=("v0", "orderBook", "liquidityPool"), overlay=("",)
+)
+
+FEE_CHANGE: Final = Relation(
+    "fee_change",
+    sites=(
+        ("tx_result", "feeProcessing"),
+        ("tx_result", "postTxApplyFeeProcessing"),
+        ("tx_result", "txApplyProcessing.v3.txChangesAfter"),
+        ("tx_result", "txApplyProcessing.v4.txChangesAfter"),
+    ),
+    type="LedgerEntryChange",
+    strip=("created", "updated", "state", "restored"),
+    overlay=("", "data"),
+)
+"""Changes by which fees are charged and refunded."""
+
+EVICTED_KEY: Final = Relation("evicted_key", sites=(("ledger", "evictedKeys"),), type="LedgerKey")
+
+READ_ONLY_KEY: Final = Relation(
+    "read_only_key",
+    sites=(("envelope", "ext.sorobanData.resources.footprint.readOnly"),),
+    type="LedgerKey",
+)
+
+READ_WRITE_KEY: Final = Relation(
+    "read_write_key",
+    sites=(("envelope", "ext.sorobanData.resources.footprint.readWrite"),),
+    type="LedgerKey",
+)
+
+ARCHIVED_ENTRY: Final = Relation(
+    "archived_entry",
+    sites=(("envelope", "ext.sorobanData.ext.resourceExt.archivedSorobanEntries"),),
+    type="uint32",
+)
+
+EXTRA_SIGNER: Final = Relation("extra_signer", sites=(("envelope", "cond.v2.extraSigners"),), type="SignerKey")
+
+PATH_ASSET: Final = Relation(
+    "path_asset",
+    sites=(
+        ("operation", "body.pathPaymentStrictReceiveOp.path"),
+        ("operation", "body.pathPaymentStrictSendOp.path"),
+    ),
+    type="Asset",
+)
+
+CLAIMANT: Final = Relation(
+    "claimant", sites=(("operation", "body.createClaimableBalanceOp.claimants"),), type="Claimant"
+)
+
+PARAMETER: Final = Relation(
+    "parameter",
+    sites=(
+        ("operation", "body.invokeHostFunctionOp.hostFunction.invokeContract.args"),
+        ("operation", "body.invokeHostFunctionOp.hostFunction.createContractV2.constructorArgs"),
+    ),
+    type="SCVal",
+)
+
+RELATIONS: Final = (
+    LEDGER, ENVELOPE, TX_RESULT, OPERATION, OP_RESULT, CLAIM_ATOM, FEE_CHANGE, EVICTED_KEY, READ_ONLY_KEY,
+    READ_WRITE_KEY, ARCHIVED_ENTRY, EXTRA_SIGNER, PATH_ASSET, CLAIMANT, PARAMETER,
+)  # fmt: skip
+"""Every relation; a program holds those that its columns need, parents of sites included."""

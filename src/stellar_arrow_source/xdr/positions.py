@@ -1,0 +1,202 @@
+"""Kernels over positions: from rows to positions, from positions to plain numbers, from parents to children.
+
+Exports: gather, gather_by_key, words_at, signed_words_at, hypers_at, expand_runs, first_hop_amounts,
+fee_account_changes, match_hashes. Position 0 stands for "absent" everywhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stellar_arrow_source.xdr.jit import kernel, load32, load64
+
+
+@kernel
+def gather(table, slot, offset, rows, out):  # type: ignore[no-untyped-def]
+    """out[i] = position in column ``slot`` of row rows[i], plus ``offset``; 0 where the row is -1 or the mark 0."""
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        out[i] = 0
+        if row >= 0:
+            position = table[row, slot]
+            if position > 0:
+                out[i] = position + offset
+
+
+@kernel
+def gather_by_key(table, slots, offsets, keys, rows, out):  # type: ignore[no-untyped-def]
+    """As gather, with slot and offset chosen by keys[i]; slot -1 means absent."""
+    for i in range(rows.shape[0]):
+        key = keys[i]
+        slot = slots[key]
+        row = rows[i]
+        out[i] = 0
+        if slot >= 0 and row >= 0:
+            position = table[row, slot]
+            if position > 0:
+                out[i] = position + offsets[key]
+
+
+@kernel
+def words_at(words, positions, out):  # type: ignore[no-untyped-def]
+    """out[i] int64 = the unsigned word at positions[i], 0 where absent."""
+    for i in range(positions.shape[0]):
+        p = positions[i]
+        out[i] = np.int64(load32(words, p)) if p > 0 else 0
+
+
+@kernel
+def signed_words_at(words, positions, out):  # type: ignore[no-untyped-def]
+    """out[i] int64 = the signed word at positions[i], 0 where absent."""
+    for i in range(positions.shape[0]):
+        p = positions[i]
+        out[i] = np.int64(np.int32(load32(words, p))) if p > 0 else 0
+
+
+@kernel
+def hypers_at(words, positions, out):  # type: ignore[no-untyped-def]
+    """out[i] int64 = the hyper at positions[i], 0 where absent."""
+    for i in range(positions.shape[0]):
+        p = positions[i]
+        out[i] = np.int64(load64(words, p)) if p > 0 else 0
+
+
+@kernel
+def expand_runs(first, ends, out):  # type: ignore[no-untyped-def]
+    """Write the numbers first[i], first[i] + 1, … so that run i ends at out[ends[i]]."""
+    o = 0
+    for i in range(first.shape[0]):
+        child = first[i]
+        while o < ends[i]:
+            out[o] = child
+            child += 1
+            o += 1
+
+
+@kernel
+def first_hop_amounts(words, first, counts, asset, amount, out):  # type: ignore[no-untyped-def]
+    """Sum, per operation, amounts of its leading claim atoms that share the first atom's asset.
+
+    Args:
+        first, counts: int64 (n,), the run of atoms of each operation.
+        asset, amount: int64 (atoms,), positions of the asset and the amount that the offer's owner bought.
+        out: int64 (n,). An int64 cannot overflow here in a valid ledger; -1 marks one that does.
+    """
+    for i in range(first.shape[0]):
+        total = np.int64(0)
+        for atom in range(first[i], first[i] + counts[i]):
+            a = asset[first[i]]
+            b = asset[atom]
+            kind = load32(words, a)
+            size = 1 if kind == 0 else 11 if kind == 1 else 13
+            same = True
+            for k in range(size):
+                if words[np.uint64(a + k)] != words[np.uint64(b + k)]:
+                    same = False
+                    break
+            if not same:
+                break
+            step = np.int64(load64(words, amount[atom]))
+            if step < 0 or total > np.int64(0x7FFFFFFFFFFFFFFF) - step:
+                total = np.int64(-1)
+                break
+            total += step
+        out[i] = total
+
+
+@kernel
+def fee_account_changes(  # type: ignore[no-untyped-def]
+    words, change, data, parent, charged_at_start, key, start, end, refund
+):
+    """What the fee account of each Soroban transaction paid at first, and got back.
+
+    Args:
+        change, data, parent: int64 (changes,): position of the LedgerEntryChange, of its entry's data union, and the
+            transaction; in document order.
+        charged_at_start: bool (changes,), whether the change is of feeProcessing.
+        key: int64 (transactions,), position of the fee account's key; 0 leaves the transaction out.
+        start, end: int64 (transactions,): position of the balance at the first STATE and at the last UPDATED of
+            feeProcessing (out; 0 where there is none).
+        refund: int64 (transactions,), stroops: sum of the later changes of the balance (out).
+    """
+    before = np.int64(0)
+    for i in range(change.shape[0]):
+        transaction = parent[i]
+        k = key[transaction]
+        kind = load32(words, change[i])
+        d = data[i]
+        # LEDGER_ENTRY_REMOVED (2) has a key and no entry; only ACCOUNT (0) entries hold the balance
+        if k == 0 or kind == 2 or load32(words, d) != 0:
+            continue
+        same = True
+        for w in range(8):
+            if words[np.uint64(d + 2 + w)] != words[np.uint64(k + w)]:
+                same = False
+                break
+        if not same:
+            continue
+        balance = d + 10
+        if charged_at_start[i]:
+            if kind == 3 and start[transaction] == 0:
+                start[transaction] = balance
+            elif kind == 1:
+                end[transaction] = balance
+        elif kind == 3:
+            before = np.int64(load64(words, balance))
+        elif kind == 1:
+            refund[transaction] += np.int64(load64(words, balance)) - before
+
+
+@kernel
+def match_hashes(words, hashes, envelope_rows, result_rows, hash_at, matched, heads, chain):  # type: ignore[no-untyped-def]
+    """Find, ledger by ledger, the envelope whose hash each result names.
+
+    Args:
+        hashes: uint32 (envelopes, 8), as the words of the ledger are loaded.
+        envelope_rows, result_rows: int64 (ledgers + 1,), rows at which each ledger begins.
+        hash_at: int64 (results,), position of the hash that the result names.
+        matched: int64 (results,), the envelope of each result, -1 where there is none left (out).
+        heads, chain: int64 scratch, at least a power of two ≥ 2n, and n, for the largest ledger's n envelopes.
+
+    Returns:
+        how many results found no envelope.
+    """
+    missing = 0
+    for ledger in range(envelope_rows.shape[0] - 1):
+        first = envelope_rows[ledger]
+        count = envelope_rows[ledger + 1] - first
+        size = 16
+        while size < 2 * count:
+            size *= 2
+        for i in range(size):
+            heads[i] = -1
+        mask = np.uint32(size - 1)
+        for i in range(count - 1, -1, -1):
+            h = np.int64(hashes[first + i, 0] & mask)
+            chain[i] = heads[h]
+            heads[h] = i
+        for r in range(result_rows[ledger], result_rows[ledger + 1]):
+            p = hash_at[r]
+            h = np.int64(words[np.uint64(p)] & mask)
+            matched[r] = -1
+            previous = np.int64(-1)
+            i = heads[h]
+            while i >= 0:
+                same = True
+                for k in range(8):
+                    if hashes[first + i, k] != words[np.uint64(p + k)]:
+                        same = False
+                        break
+                if same:
+                    # an envelope serves one result only: take it out of the chain
+                    if previous < 0:
+                        heads[h] = chain[i]
+                    else:
+                        chain[previous] = chain[i]
+                    matched[r] = first + i
+                    break
+                previous = i
+                i = chain[i]
+            if matched[r] < 0:
+                missing += 1
+    return missing
