@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from parquet_consumer.archive import LOCK_NAME, Archive
 from parquet_consumer.errors import ArchiveIntegrityError, ArchiveMismatchError
-from parquet_consumer.files import COMPRESSIONS, FileOptions
+from parquet_consumer.files import FileOptions
 from parquet_consumer.manifest import MANIFEST_NAME, Manifest
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
+from parquet_consumer.values import COMPRESSIONS
 
 from stellar_arrow_client.errors import GapError, IntegrityError, StellarArrowError
 from stellar_arrow_client.request import Cursor, StreamRequest

@@ -18,7 +18,6 @@ from parquet_consumer.manifest import FileRecord
 from parquet_consumer.partitions import from_microseconds
 from stellar_arrow_client.checkpoint import sync_folder
 
-COMPRESSIONS: Final = ("zstd", "snappy", "gzip", "lz4", "brotli", "none")
 ROW_GROUP_BYTES: Final = 64 * 1024 * 1024
 """Most Arrow bytes that are held before they are written as a row group, however few rows they are."""
 
@@ -28,7 +27,7 @@ class FileOptions:
     """How files are written.
 
     Attributes:
-        compression: one of :data:`COMPRESSIONS`.
+        compression: one of :data:`parquet_consumer.values.COMPRESSIONS`.
         max_file_size: bytes on disk at which a file is completed, at the end of a ledger.
         row_group_rows: rows after which a row group is written, at the end of a batch.
     """
@@ -53,7 +52,7 @@ class FileWriter:
         self._first = first
         self._schema = schema
         self._options = options
-        self._temporary = archive / folder / temporary_name(stream, first)
+        self._place = archive / folder / temporary_name(stream, first)
         self._held: list[pa.RecordBatch] = []
         self._held_rows = 0
         self._held_bytes = 0
@@ -95,10 +94,10 @@ class FileWriter:
         return size + self._held_bytes * size / self._written_bytes
 
     def _write_row_group(self) -> None:
-        with os_errors("write", self._temporary):
+        with os_errors("write", self._place):
             if self._writer is None:
-                self._temporary.parent.mkdir(parents=True, exist_ok=True)
-                self._file = pa.OSFile(str(self._temporary), "wb")
+                self._place.parent.mkdir(parents=True, exist_ok=True)
+                self._file = pa.OSFile(str(self._place), "wb")
                 self._writer = pq.ParquetWriter(
                     self._file,
                     self._schema,
@@ -121,17 +120,18 @@ class FileWriter:
         assert self._writer is not None
         assert self._file is not None
         assert self._close_times is not None
-        path = self._temporary.with_name(file_name(self._stream, self._first, last))
-        with os_errors("write", self._temporary):
+        path = self._place.with_name(file_name(self._stream, self._first, last))
+        with os_errors("write", self._place):
             self._writer.close()
             self._file.close()
-            with open(self._temporary, "rb") as written:
+            with open(self._place, "rb") as written:
                 os.fsync(written.fileno())
                 digest = hashlib.file_digest(written, "sha256").hexdigest()
                 size = os.fstat(written.fileno()).st_size
-            self._temporary.rename(path)
-            for folder in (path.parent, *path.parent.relative_to(self._archive).parents):
-                sync_folder(self._archive / folder)
+            self._place = self._place.rename(path)
+            sync_folder(path.parent)
+            for above in Path(self.folder).parents:
+                sync_folder(self._archive / above)
         oldest, newest = (from_microseconds(time).isoformat() for time in self._close_times)
         return FileRecord(
             path=path.relative_to(self._archive).as_posix(),
@@ -145,7 +145,7 @@ class FileWriter:
         )
 
     def abort(self) -> None:
-        """Drop the file, also after a failed write."""
+        """Drop the file, also after a failed write and when it could not be recorded."""
         self._held = []
         if self._writer is not None:
             # Else its destructor would try to write a footer, and complain on a full disk.
@@ -154,4 +154,4 @@ class FileWriter:
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            self._place.unlink(missing_ok=True)

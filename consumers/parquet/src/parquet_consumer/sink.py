@@ -129,12 +129,7 @@ class ParquetSink:
         if self._file is None:
             self._archive.manifest.append(EmptyRecord(first=self._first, last=last))
         else:
-            record = self._file.complete(last)
-            try:
-                self._archive.manifest.append(record)
-            except BaseException:
-                (self._archive.folder / record.path).unlink(missing_ok=True)
-                raise
+            self._archive.manifest.append(self._file.complete(last))
         self._file = self._first = self._folder = None
         self._begun = True
 

@@ -1,0 +1,215 @@
+"""The command ``parquet-consumer``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from parquet_consumer.upkeep_cli import upkeep
+from parquet_consumer.values import COMPRESSIONS, Bounds, LedgerRange, Size
+from stellar_arrow_client.errors import ExitCode
+from stellar_arrow_client.options import (
+    Choice,
+    Command,
+    LedgerNumber,
+    RunOptions,
+    client_options,
+    option,
+    run_cli,
+    run_options,
+    standard_options,
+)
+
+if TYPE_CHECKING:
+    from parquet_consumer.files import FileOptions
+    from parquet_consumer.partitions import Partitioning
+    from parquet_consumer.plan import Target
+    from stellar_arrow_client.client import Client
+
+log = logging.getLogger(__name__)
+
+
+@click.command(
+    "parquet-consumer",
+    cls=Command,
+    epilog="Also: parquet-consumer verify | gaps | info | prune OUTPUT; see 'parquet-consumer verify --help'.",
+)
+@client_options
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path), help="Folder of the archive.")
+@click.argument(
+    "start",
+    required=False,
+    type=LedgerNumber(),
+    help="First ledger; where the archive ends, or the latest one, when left out.",
+)
+@click.argument(
+    "end",
+    required=False,
+    type=LedgerNumber(zero_is_none=True),
+    help="Last ledger, inclusive; 0 or left out to follow the tip.",
+)
+@option(
+    "--range",
+    "bounds",
+    type=LedgerRange(),
+    envvar="PARQUET_CONSUMER_RANGE",
+    metavar="START:END",
+    help="The same as START and END.",
+)
+@option(
+    "--stream",
+    "streams",
+    multiple=True,
+    default=["payments"],
+    metavar="NAME",
+    help="Stream to archive, or 'all'; may be repeated. Several go into a folder each.",
+)
+@option("--columns", metavar="NAME,…", help="Columns to archive; all that are not opt-in when left out.")
+@option(
+    "--filter",
+    "condition",
+    envvar="PARQUET_CONSUMER_FILTER",
+    metavar="SQL",
+    help="Rows to archive, such as \"asset_code = 'USDC'\".",
+)
+@option(
+    "--partition",
+    default="hive",
+    envvar="PARTITION_FORMAT",
+    metavar="FORMAT",
+    help="Folders by close time (UTC): hive for date=YYYY-MM-DD, a Go layout such as 2006/01/02, a strftime one "
+    "such as %Y/%m/%d; by ledgers: ledgers:N; or none.",
+)
+@option(
+    "--max-file-size",
+    type=Size(),
+    default="256MB",
+    envvar="MAX_FILE_SIZE",
+    help="Bytes on disk at which a file is completed; units are powers of 1024.",
+)
+@option(
+    "--interval",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    envvar="ARCHIVE_INTERVAL_MINUTES",
+    metavar="MINUTES",
+    help="Time after which an open file is completed at the latest.",
+)
+@option(
+    "--row-group-rows",
+    type=click.IntRange(1, 2**26),
+    default=1_000_000,
+    envvar="ARCHIVE_BUFFER_SIZE",
+    metavar="ROWS",
+    help="Rows to hold before they are written as a row group; fewer make files larger and slower to query.",
+)
+@option(
+    "--compression",
+    type=Choice(COMPRESSIONS),
+    default="zstd",
+    envvar="COMPRESSION",
+    help="Compression of the files.",
+)
+@option("--dry-run", is_flag=True, help="Say what would be fetched and where it would be written; write nothing.")
+@run_options
+@standard_options("parquet-consumer")
+def archive(
+    *,
+    client: Client,
+    output: Path,
+    start: int | None,
+    end: int | None,
+    bounds: Bounds | None,
+    streams: tuple[str, ...],
+    columns: str | None,
+    condition: str | None,
+    partition: str,
+    max_file_size: int,
+    interval: float,
+    row_group_rows: int,
+    compression: str,
+    dry_run: bool,
+    run_options: RunOptions,
+) -> int:
+    """Archive streams of SERVER as Parquet files in OUTPUT.
+
+    A run goes on where the archive stops and fetches only ledgers that it lacks, so that the same command can be
+    given again after any interruption. At the end the pattern of the files is printed, to be pasted into a query.
+    """
+    from parquet_consumer.files import FileOptions
+    from parquet_consumer.partitions import Partitioning
+    from parquet_consumer.plan import plan_targets
+    from stellar_arrow_client.request import StreamRequest
+
+    if bounds is not None and start is not None:
+        raise click.UsageError("give the range as START END or with --range, not both")
+    start, end = bounds or (start, end)
+    names = None if columns is None else tuple(name.strip() for name in columns.split(","))
+    partitioning = Partitioning.parse(partition)
+    options = FileOptions(compression=compression, max_file_size=max_file_size, row_group_rows=row_group_rows)
+    targets = plan_targets(client, output, streams, StreamRequest("any", start, end, names, condition), partitioning)
+    if dry_run:
+        for target in targets:
+            click.echo(_intention(target, partitioning))
+        return ExitCode.OK
+    return _run(client, targets, partitioning, options, run_options, interval)
+
+
+def _run(
+    client: Client,
+    targets: list[Target],
+    partitioning: Partitioning,
+    options: FileOptions,
+    run_options: RunOptions,
+    interval: float,
+) -> int:
+    from parquet_consumer.archive import Archive
+    from parquet_consumer.plan import rounds
+    from parquet_consumer.sink import ParquetSink
+    from stellar_arrow_client.runner import Job, run_all
+
+    exit_code: int = ExitCode.OK
+    with ExitStack() as stack:
+        archives = {target.folder: Archive(target.folder) for target in targets if target.missing}
+        for opened in archives.values():
+            stack.callback(opened.close)
+        for target in targets:
+            for first, last in target.gaps:
+                log.warning(
+                    "%s lacks ledgers %s to %s; fetch them with --range %s:%s", target.folder, first, last, first, last
+                )
+            if not target.missing:
+                log.info("%s: already complete", target.folder)
+        for parts in rounds(targets):
+            jobs = [Job(part, ParquetSink(archives[target.folder], partitioning, options)) for target, part in parts]
+            results = run_all(jobs, client, options=run_options, checkpoint_seconds=interval * 60)
+            exit_code = max(result.exit_code for result in results)
+            if exit_code:
+                break
+    for target in targets:
+        click.echo(target.folder / partitioning.glob)
+    log.info("query it in DuckDB: SELECT * FROM '%s'", targets[0].folder / partitioning.glob)
+    return exit_code
+
+
+def _intention(target: Target, partitioning: Partitioning) -> str:
+    """What a run would do, for ``--dry-run``."""
+    stream, place = target.request.stream, target.folder / partitioning.glob
+    if not target.missing:
+        return f"{stream}: already complete in {place}"
+    ranges = ", ".join(
+        f"from {part.start or 'the latest one'} on" if part.end is None else f"{part.start} to {part.end}"
+        for part in target.missing
+    )
+    columns = ",".join(target.schema.names)
+    return f"{stream}: ledgers {ranges} would be written to {place} with the columns {columns}"
+
+
+def main() -> None:
+    """Entry point of the script: the archiving command, or one of those that look after an archive."""
+    run_cli(upkeep if sys.argv[1:2] and sys.argv[1] in upkeep.commands else archive)

@@ -1,0 +1,129 @@
+"""What a run fetches and where it writes it: decided from the archives' manifests before anything is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import pyarrow as pa
+
+from parquet_consumer.archive import check_same, describe
+from parquet_consumer.errors import ArchiveMismatchError
+from parquet_consumer.manifest import MANIFEST_NAME, Manifest
+from parquet_consumer.partitions import Partitioning
+from parquet_consumer.sink import REQUIRED_COLUMNS
+from stellar_arrow_client.client import Client
+from stellar_arrow_client.errors import UnknownStreamError
+from stellar_arrow_client.options import did_you_mean
+from stellar_arrow_client.request import StreamRequest
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One stream and its archive.
+
+    Attributes:
+        folder: of the archive.
+        schema: of the stream.
+        request: what is asked for, whether or not the archive holds parts of it.
+        missing: the sub-ranges to fetch, ascending; the end of the last one is None to follow the tip.
+        gaps: ranges that the archive lacks before the request.
+    """
+
+    folder: Path
+    schema: pa.Schema
+    request: StreamRequest
+    missing: tuple[StreamRequest, ...]
+    gaps: tuple[tuple[int, int], ...]
+
+
+def plan_targets(
+    client: Client, output: Path, streams: Sequence[str], wanted: StreamRequest, partitioning: Partitioning
+) -> list[Target]:
+    """What to fetch for each stream; ``wanted`` gives range, columns and filter.
+
+    One stream is archived in ``output`` itself, several each in a folder of their own in it.
+
+    Raises:
+        UnknownStreamError: the server has no stream of that name; names the nearest.
+        ArchiveMismatchError, IntegrityError: an archive holds something else.
+        StellarArrowError: the server cannot be reached, a manifest cannot be read.
+    """
+    names = _resolve(client, streams)
+    _check_layout(output, names)
+    return [
+        _plan_target(client, output if len(names) == 1 else output / name, name, wanted, partitioning) for name in names
+    ]
+
+
+def _resolve(client: Client, streams: Sequence[str]) -> list[str]:
+    offered = client.streams()
+    canonical = {alias: stream.name for stream in offered for alias in (*stream.aliases, stream.name)}
+    names: dict[str, None] = {}
+    for stream in streams:
+        if stream == ALL:
+            names.update((found.name, None) for found in offered)
+        elif stream in canonical:
+            names[canonical[stream]] = None
+        else:
+            known = [*canonical, ALL]
+            hint = did_you_mean(stream, known) or f"; it has {', '.join(found.name for found in offered)}"
+            raise UnknownStreamError(f"the server has no stream {stream!r}{hint}")
+    return list(names)
+
+
+def _check_layout(output: Path, names: Sequence[str]) -> None:
+    """One folder holds one stream: refuse to nest archives."""
+    if len(names) == 1:
+        inner = sorted(path.parent.name for path in output.glob(f"*/{MANIFEST_NAME}"))
+        if inner:
+            raise ArchiveMismatchError(
+                f"{output} holds an archive for each of {', '.join(inner)}; write to {output / names[0]}"
+            )
+    elif (output / MANIFEST_NAME).exists():
+        raise ArchiveMismatchError(f"{output} is an archive of one stream; choose another folder for several")
+
+
+def _plan_target(
+    client: Client, folder: Path, stream: str, wanted: StreamRequest, partitioning: Partitioning
+) -> Target:
+    columns = wanted.columns
+    if columns is not None:
+        columns = (*REQUIRED_COLUMNS, *(name for name in columns if name not in REQUIRED_COLUMNS))
+    schema = client.schema(stream, columns)
+    manifest = Manifest.load(folder)
+    start = wanted.start if wanted.start is not None else _begin(client, manifest)
+    request = StreamRequest(stream, start, wanted.end, columns, wanted.filter)
+    if manifest.archive is not None:
+        check_same(folder, manifest.archive, describe(schema, request, partitioning))
+    missing = [request]
+    if start is not None:
+        missing = [
+            StreamRequest(stream, first, last, columns, wanted.filter)
+            for first, last in manifest.covered.missing(start, wanted.end)
+        ]
+    gaps = [gap for gap in manifest.covered.gaps() if start is not None and gap[1] < start]
+    return Target(folder=folder, schema=schema, request=request, missing=tuple(missing), gaps=tuple(gaps))
+
+
+def _begin(client: Client, manifest: Manifest) -> int | None:
+    """Where a run without a start begins: where the archive ends, where its first run was to begin, at the tip."""
+    if manifest.covered.last is not None:
+        return manifest.covered.last + 1
+    if manifest.archive is not None and manifest.archive.start is not None:
+        return manifest.archive.start
+    return client.latest_ledger()
+
+
+def rounds(targets: Sequence[Target]) -> Iterator[list[tuple[Target, StreamRequest]]]:
+    """What to fetch at the same time: the streams' first missing ranges, their second ones, …; at last the tips."""
+    bounded = [[(target, part) for part in target.missing if part.end is not None] for target in targets]
+    for step in zip_longest(*bounded):
+        yield [part for part in step if part is not None]
+    tips = [(target, part) for target in targets for part in target.missing if part.end is None]
+    if tips:
+        yield tips
