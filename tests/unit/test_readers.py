@@ -239,5 +239,5 @@ def test_derived_values() -> None:
 
 def test_more_text_than_arrow_offsets_hold_is_an_error() -> None:
     words, pos, _ = place([struct.pack(">I", 2**31)])
-    with pytest.raises(OverflowError, match="fewer ledgers|out of bounds"):
+    with pytest.raises(OverflowError, match=r"fewer ledgers|out of bounds"):
         readers.binary(words, pos)
