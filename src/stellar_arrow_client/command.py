@@ -117,11 +117,13 @@ def _exit_code(command: _Manners, run: Callable[[], Any]) -> int:
         _show_traceback(command)
         _say(str(error))
         return error.exit_code
+    except SystemExit:  # click's own way out when writing meets a closed pipe
+        if not _stdout_is_gone():
+            raise
+        return _leave_quietly()
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _stdout_is_gone():
-            # Whoever read our output has had enough; keep the interpreter's last flush from complaining.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return ExitCode.OK
+            return _leave_quietly()
         _show_traceback(command)
         advice = "" if command.show_tracebacks else "; use --debug for the traceback"
         _say(f"unexpected {type(error).__name__}: {error}{advice}")
@@ -136,6 +138,12 @@ def _say(message: str) -> None:
 def _show_traceback(command: _Manners) -> None:
     if command.show_tracebacks:
         traceback.print_exc()
+
+
+def _leave_quietly() -> int:
+    """Whoever read our output has had enough; keep the interpreter's last flush from complaining."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.OK
 
 
 def _stdout_is_gone() -> bool:
