@@ -77,7 +77,7 @@ class AssetFilter:
                 raise InvalidRequestError("write native for lumens, or XLM:ISSUER for an issued asset of that code")
             elif _CODE.fullmatch(code) is None:
                 raise InvalidRequestError(
-                    f"{text[:60]!r} is no asset: write native, CODE or CODE:ISSUER, a code being 1 to 12 letters or digits"
+                    f"{text[:60]!r} is no asset: write native, CODE, CODE:ISSUER, a code of 1 to 12 letters or digits"
                 )
             elif not colon:
                 codes.add(code)
