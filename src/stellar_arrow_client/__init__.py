@@ -1,4 +1,20 @@
-"""Client SDK: typed, resumable streams of Stellar ledgers from a stellar-arrow-source server."""
+"""Client SDK: typed, resumable streams of Stellar ledgers from a stellar-arrow-source server.
+
+>>> from stellar_arrow_client import Client, StreamRequest
+>>> with Client(SERVER) as client:  # such as "localhost:8815"
+...     print(client.schema("payments").names[:2])
+...     request = StreamRequest("payments", 100, 109, columns=("ledger_sequence", "amount"))
+...     for batch, cursor in client.stream(request):
+...         print(f"ledgers {cursor.first} to {cursor.last}: {batch.num_rows} rows")
+...     table = client.read_table(request)
+['ledger_sequence', 'ledger_close_time']
+ledgers 100 to 109: 45 rows
+>>> table.column_names
+['ledger_sequence', 'amount']
+
+``stream`` resumes by itself when the connection breaks and gives every ledger once; without ``end`` it follows
+the tip. :func:`run` drives a :class:`Sink` the same way, with checkpoints and signals.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -24,6 +25,8 @@ CALL_SECONDS: Final = 30.0
 MAX_ACTION_BYTES: Final = 16 * 1024 * 1024
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Client:
     ) -> None:
         self.address = Address.parse(server)
         self.retry = retry or RetryPolicy()
-        self._headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
+        self._headers = _authorization(token, self.address)
         self._flight = connect(self.address, tls_roots)
 
     def __enter__(self) -> Self:
@@ -208,7 +211,7 @@ class Client:
             except Exception as error:
                 typed = self._translate(error)
                 if not isinstance(typed, UnavailableError) or attempt == self.retry.first_tries:
-                    raise typed from None
+                    raise typed from error
             time.sleep(next(waits))
         raise AssertionError("first_tries must be at least 1")
 
@@ -217,3 +220,13 @@ class Client:
 
     def _unexpected(self, action: str) -> IntegrityError:
         return IntegrityError(f"{self.address} answers {action} with what is not the answer of stellar-arrow-source")
+
+
+def _authorization(token: str | None, address: Address) -> list[tuple[bytes, bytes]]:
+    if token is None:
+        return []
+    if not token.isascii() or not token.isprintable() or not token:
+        raise InvalidRequestError("the token is not a line of printable ASCII characters")
+    if not address.tls and not address.is_loopback:
+        log.warning("the token travels to %s unencrypted; use grpc+tls://", address)
+    return [(b"authorization", f"Bearer {token}".encode())]

@@ -152,6 +152,8 @@ class _Feed:
             pass
         except Exception as error:
             end = self._translate(error)
+            if end is not error:
+                end.__cause__ = error
         if self._closed.is_set() and self._reader is not None:
             self._reader.cancel()
         self._put(end)

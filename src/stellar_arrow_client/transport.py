@@ -55,6 +55,10 @@ class Address:
     def uri(self) -> str:
         return f"grpc+{'tls' if self.tls else 'tcp'}://{self}"
 
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in ("localhost", "[::1]") or self.host.startswith("127.")
+
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 

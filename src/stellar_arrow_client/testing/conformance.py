@@ -20,6 +20,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -216,8 +217,9 @@ class ConsumerConformance:
         with self._start(server, output, start, end) as process:
             return self._finish(process, code)
 
-    def _start(self, server: FakeServer, output: Path, start: int, end: int | None) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    @contextmanager
+    def _start(self, server: FakeServer, output: Path, start: int, end: int | None) -> Iterator[subprocess.Popen[str]]:
+        process = subprocess.Popen(
             self.consumer.command(server.address, output, start, end),
             env=os.environ | dict(self.consumer.env),
             stdin=subprocess.DEVNULL,
@@ -225,6 +227,11 @@ class ConsumerConformance:
             stderr=subprocess.PIPE,
             text=True,
         )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def _execute(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         env = os.environ | dict(self.consumer.env)
