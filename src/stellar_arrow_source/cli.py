@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stellar_arrow_client.options import Choice, Group, option, run_cli, standard_options
-from stellar_arrow_source.config import SYNTHETIC_ENDPOINT, config_of, server_options
+from stellar_arrow_source.config import config_of, server_options
 
 if TYPE_CHECKING:
     from stellar_arrow_source.tables import Column
@@ -21,9 +21,7 @@ _format = option(
 )
 
 
-@click.group(
-    "stellar-arrow-source", cls=Group, invoke_without_command=True, epilog="Without a command it serves."
-)
+@click.group("stellar-arrow-source", cls=Group, invoke_without_command=True, epilog="Without a command it serves.")
 @server_options
 @standard_options("stellar-arrow-source")
 @click.pass_context
@@ -47,7 +45,6 @@ def _serve(ctx: click.Context) -> None:
             config,
             Tables(STREAMS, find_stream, LedgerDecoder),
             partial(open_source, config.endpoint, passphrase=config.passphrase),
-            partial(open_source, SYNTHETIC_ENDPOINT),
         )
     )
 
@@ -73,7 +70,7 @@ def streams(output: str) -> None:
         )
         return
     rows = [(stream.name, ", ".join(stream.aliases), stream.description) for stream in STREAMS]
-    _print_table(("STREAM", "ALIASES", "ONE ROW PER"), rows)
+    _print_table(("STREAM", "ALIASES", "ROWS"), rows)
 
 
 @command.command()

@@ -75,9 +75,7 @@ class ServerConfig:
     tls_cert: Path | None = _setting(
         None, "--tls-cert", "ARROW_TLS_CERT", "PEM certificate chain; turns TLS on.", type=_FILE
     )
-    tls_key: Path | None = _setting(
-        None, "--tls-key", "ARROW_TLS_KEY", "PEM private key of --tls-cert.", type=_FILE
-    )
+    tls_key: Path | None = _setting(None, "--tls-key", "ARROW_TLS_KEY", "PEM private key of --tls-cert.", type=_FILE)
     batch_size: int = _setting(
         100, "--batch-size", "BATCH_SIZE", "Most ledgers of one batch.", type=click.IntRange(1, 4096)
     )

@@ -182,9 +182,13 @@ def test_stream_beyond_the_limit_is_refused_and_admitted_later() -> None:
 
 def failing(service: Any, ticket: str) -> tuple[list[Cursor], flight.FlightError]:
     cursors: list[Cursor] = []
-    with flight.FlightClient(service.location) as client, pytest.raises(flight.FlightError) as raised:
+
+    def collect() -> None:
         for chunk in client.do_get(flight.Ticket(ticket.encode())):
             cursors.append(Cursor.from_metadata(chunk.app_metadata.to_pybytes()))
+
+    with flight.FlightClient(service.location) as client, pytest.raises(flight.FlightError) as raised:
+        collect()
     assert "Traceback" not in str(raised.value)
     assert ".py" not in str(raised.value)
     return cursors, raised.value

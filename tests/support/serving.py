@@ -200,7 +200,7 @@ def serving(
     """A started service on free ports, ready unless its source is not."""
     source = source or ScriptedSource()
     config = ServerConfig(**{"port": 0, "health_port": 0, "drain_seconds": 1.0, **settings})
-    service = Service(config, tables, open_source or (lambda: source), ScriptedSource)
+    service = Service(config, tables, open_source or (lambda: source))
     service.start()
     try:
         if open_source is None and source.unavailable is None:

@@ -16,9 +16,7 @@ from stellar_arrow_source.flight.cutting import cut
     max_bytes=st.integers(16, 400),
     max_rows=st.integers(1, 50),
 )
-def test_parts_hold_every_row_once_and_cover_every_ledger_once(
-    rows: list[int], max_bytes: int, max_rows: int
-) -> None:
+def test_parts_hold_every_row_once_and_cover_every_ledger_once(rows: list[int], max_bytes: int, max_rows: int) -> None:
     first = 1000
     sequences = np.repeat(np.arange(first, first + len(rows), dtype=np.uint64), rows)
     batch = pa.RecordBatch.from_arrays([pa.array(sequences)], ["ledger_sequence"])

@@ -105,9 +105,7 @@ class Clock:
 def observe_operations(analytics: LedgerAnalytics, first: int, ledgers: int) -> None:
     """Each ledger has two payments, of which one succeeds, and one failed create_account."""
     types = ["payment", "payment", "create_account"] * ledgers
-    batch = pa.RecordBatch.from_pydict(
-        {"successful": [True, False, False] * ledgers, "operation_type_string": types}
-    )
+    batch = pa.RecordBatch.from_pydict({"successful": [True, False, False] * ledgers, "operation_type_string": types})
     sequences = np.arange(first, first + ledgers, dtype=np.uint32)
     analytics.observe("operations", sequences, batch, np.arange(1, ledgers + 1, dtype=np.int64) * 3)
 

@@ -44,8 +44,7 @@ class StreamLimiter:
                 raise UnavailableError("the server is shutting down; connect again in a moment")
             if self._open >= self._max_streams:
                 raise UnavailableError(
-                    f"the server already serves {self._open} streams, its limit (MAX_CONNECTIONS);"
-                    " try again later"
+                    f"the server already serves {self._open} streams, its limit (MAX_CONNECTIONS); try again later"
                 )
             self._open += 1
         try:

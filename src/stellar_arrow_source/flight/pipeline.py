@@ -112,9 +112,7 @@ class Pipeline:
         wrong = np.flatnonzero(sequences != np.arange(group[0].sequence, group[0].sequence + len(group)))
         if len(wrong):
             at = int(wrong[0])
-            raise IntegrityError(
-                f"what the source gave as ledger {group[at].sequence} is ledger {sequences[at]}"
-            )
+            raise IntegrityError(f"what the source gave as ledger {group[at].sequence} is ledger {sequences[at]}")
         self._observe(decoded, sum(len(ledger.xdr) for ledger in group), seconds)
         return decoded
 

@@ -73,9 +73,7 @@ def descriptor_text(descriptor: flight.FlightDescriptor) -> bytes:
         return bytes(descriptor.command)
     if descriptor.descriptor_type == flight.DescriptorType.PATH and len(descriptor.path) == 1:
         return bytes(descriptor.path[0])
-    raise InvalidRequestError(
-        "a descriptor must hold one request, as its command or as the only element of its path"
-    )
+    raise InvalidRequestError("a descriptor must hold one request, as its command or as the only element of its path")
 
 
 def first_ledger(request: StreamRequest, watch: SourceWatch) -> int:
@@ -89,9 +87,7 @@ def first_ledger(request: StreamRequest, watch: SourceWatch) -> int:
         return watch.latest()
     oldest = watch.bounds().oldest
     if oldest is not None and request.start < oldest:
-        raise GapError(
-            f"ledger {request.start} is not there: the source begins with ledger {oldest}; start from there"
-        )
+        raise GapError(f"ledger {request.start} is not there: the source begins with ledger {oldest}; start from there")
     return request.start
 
 

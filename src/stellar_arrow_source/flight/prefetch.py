@@ -15,9 +15,7 @@ class Prefetch:
     One ledger is always let in, however large, so that a small budget slows a stream but never stops it.
     """
 
-    def __init__(
-        self, source: LedgerSource, start: int, end: int | None, budget: Callable[[], int]
-    ) -> None:
+    def __init__(self, source: LedgerSource, start: int, end: int | None, budget: Callable[[], int]) -> None:
         self._budget = budget
         self._queue: deque[RawLedger] = deque()
         self._queued_bytes = 0

@@ -111,9 +111,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         return self._info(found, descriptor)
 
     @guarded
-    def get_schema(
-        self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
-    ) -> flight.SchemaResult:
+    def get_schema(self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor) -> flight.SchemaResult:
         found = plan(descriptor_text(descriptor), self._tables, self._watch.passphrase)
         return flight.SchemaResult(found.schema)
 
@@ -153,13 +151,9 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     def do_exchange(self, *_: Any) -> None:
         raise InvalidRequestError("the server exchanges no data: ask for a stream with do_get")
 
-    def _info(
-        self, found: StreamPlan, descriptor: flight.FlightDescriptor | None = None
-    ) -> flight.FlightInfo:
+    def _info(self, found: StreamPlan, descriptor: flight.FlightDescriptor | None = None) -> flight.FlightInfo:
         request = found.request
-        endpoints = [
-            flight.FlightEndpoint(part.to_ticket(), self._advertised) for part in sub_requests(request)
-        ]
+        endpoints = [flight.FlightEndpoint(part.to_ticket(), self._advertised) for part in sub_requests(request)]
         records = UNKNOWN
         if found.stream.name == ONE_ROW_A_LEDGER and request.start is not None and request.end is not None:
             records = request.end - request.start + 1
@@ -214,9 +208,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         def observe(decoded: DecodedBatch, xdr_bytes: int, seconds: float) -> None:
             self._metrics.decoded(stream, len(decoded.sequences), xdr_bytes, seconds)
             if self._analytics:
-                self._analytics.observe(
-                    stream, decoded.sequences, decoded.batches[stream], decoded.row_ends[stream]
-                )
+                self._analytics.observe(stream, decoded.sequences, decoded.batches[stream], decoded.row_ends[stream])
 
         return Pipeline(
             prefetch,
@@ -244,5 +236,3 @@ def _described(stream: Stream) -> dict[str, Any]:
         "description": stream.description,
         "schema_version": stream.schema_version,
     }
-
-

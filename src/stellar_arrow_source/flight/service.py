@@ -23,7 +23,6 @@ from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.limits import StreamLimiter
 from stellar_arrow_source.flight.server import LedgerFlightServer
 from stellar_arrow_source.flight.source_watch import SourceWatch
-from stellar_arrow_source.flight.warm import warm
 from stellar_arrow_source.ledgers.endpoint import without_credentials
 from stellar_arrow_source.ledgers.source import LedgerSource
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
@@ -31,7 +30,6 @@ from stellar_arrow_source.monitoring.http import MonitoringServer, Page, json_pa
 from stellar_arrow_source.monitoring.metrics import CONTENT_TYPE, Metrics
 from stellar_arrow_source.networks import network_name
 
-PREPARING = "the decoder is being prepared"
 DRAINING = "the server is shutting down"
 SHUTDOWN_SECONDS = 1.0
 
@@ -45,30 +43,19 @@ class Service:
         config: all settings.
         tables: the streams to serve.
         open_source: opens the ledger source; called again until it succeeds.
-        sample: makes the source whose ledgers the decoder is prepared with.
 
     Raises:
         StellarArrowError: a port cannot be bound, or a file of the configuration cannot be read.
     """
 
-    def __init__(
-        self,
-        config: ServerConfig,
-        tables: Tables,
-        open_source: Callable[[], LedgerSource],
-        sample: Callable[[], LedgerSource],
-    ) -> None:
+    def __init__(self, config: ServerConfig, tables: Tables, open_source: Callable[[], LedgerSource]) -> None:
         self.ended = threading.Event()
         self.failure: StellarArrowError | None = None
         self._config = config
         self._tables = tables
-        self._sample = sample
         self._began = time.monotonic()
-        self._prepared = threading.Event()
         self._limiter = StreamLimiter(config.max_connections, config.prefetch_bytes)
-        self._watch = SourceWatch(
-            open_source, tables, passphrase=config.passphrase, on_mismatch=self._fail
-        )
+        self._watch = SourceWatch(open_source, tables, passphrase=config.passphrase, on_mismatch=self._fail)
         metrics = Metrics()
         analytics = LedgerAnalytics() if config.enable_analytics else None
         tls = _tls(config)
@@ -115,8 +102,6 @@ class Service:
     def not_ready(self) -> list[str]:
         """Why the server cannot serve now; empty when it can."""
         reasons = [self._watch.problem] if self._watch.problem else []
-        if not self._prepared.is_set():
-            reasons.append(PREPARING)
         if self._limiter.draining.is_set():
             reasons.append(DRAINING)
         return reasons
@@ -138,13 +123,12 @@ class Service:
         }
 
     def start(self) -> None:
-        """Watch the source and prepare the decoder; Flight answers since it was made.
+        """Begin to watch the source; Flight answers since it was made.
 
         FlightServerBase.serve() is never called: it does nothing but wait, and takes the signal handlers away.
         """
         self._monitoring.start()
         self._watch.start()
-        threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
         _log.info(
             "serving",
             flight=self.location,
@@ -178,21 +162,6 @@ class Service:
     def _fail(self, error: StellarArrowError) -> None:
         self.failure = error
         self.ended.set()
-
-    def _prepare(self) -> None:
-        _log.info("preparing decoder")
-        try:
-            sample = self._sample()
-            try:
-                seconds = warm(self._tables, sample)
-            finally:
-                sample.close()
-        except Exception as error:
-            _log.error("the decoder cannot be prepared", exc_info=error)
-            self._fail(StellarArrowError(f"the decoder cannot be prepared: {error}"))
-            return
-        self._prepared.set()
-        _log.info("decoder ready", seconds=round(seconds, 2))
 
     def _pages(self, metrics: Metrics, analytics: LedgerAnalytics | None) -> dict[str, Callable[[], Page]]:
         def ready() -> Page:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -14,13 +15,17 @@ from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.ledgers.source import Bounds, LedgerSource
 from stellar_arrow_source.networks import network_name
 
+if TYPE_CHECKING:
+    from stellar_arrow_source.tables import LedgerDecoder
+
 LOOK_SECONDS = 2.0
 """How often the source is looked at."""
 
 BOUNDS_MAX_AGE_SECONDS = 0.25
 """Requests within this time share one question to the source."""
 
-_NOT_LOOKED_YET = "the ledger source has not answered yet"
+NOT_LOOKED_YET = "the ledger source has not answered yet"
+PREPARING = "the decoder is being prepared"
 
 _log = structlog.get_logger(__name__)
 
@@ -47,11 +52,12 @@ class SourceWatch:
         on_mismatch: Callable[[NetworkMismatchError], None],
     ) -> None:
         self.passphrase = passphrase
-        self.problem: str | None = _NOT_LOOKED_YET
+        self.problem: str | None = NOT_LOOKED_YET
         self._open_source = open_source
         self._tables = tables
         self._on_mismatch = on_mismatch
         self._source: LedgerSource | None = None
+        self._decoder: LedgerDecoder | None = None
         self._network_checked = False
         self._bounds = Bounds(None, None)
         self._bounds_at = float("-inf")
@@ -67,7 +73,7 @@ class SourceWatch:
             SourceUnavailableError: it could not be opened yet.
         """
         if self._source is None:
-            raise SourceUnavailableError(self.problem or _NOT_LOOKED_YET)
+            raise SourceUnavailableError(self.problem or NOT_LOOKED_YET)
         return self._source
 
     @property
@@ -100,10 +106,11 @@ class SourceWatch:
         return latest
 
     def look(self) -> None:
-        """Open the source unless done, ask how far it reaches, and settle which network it holds.
+        """Open the source unless done, ask how far it reaches, and decode a ledger until the network is settled.
 
         Raises:
             SourceUnavailableError: the source does not answer.
+            DecodeError: its newest ledger is damaged, or of a later protocol.
             NetworkMismatchError: the source holds another network than the one configured.
         """
         if self._source is None:
@@ -111,7 +118,7 @@ class SourceWatch:
             self.passphrase = self.passphrase or self._source.network_passphrase
         latest = self.bounds().latest
         if latest is not None and not self._network_checked:
-            self._check_network(self._source, latest)
+            self._learn_from(self._source, latest)
 
     def start(self) -> None:
         self._thread.start()
@@ -123,17 +130,30 @@ class SourceWatch:
         if self._source is not None:
             self._source.close()
 
-    def _check_network(self, source: LedgerSource, ledger: int) -> None:
-        """Decode one ledger: its transaction hashes tell the network, unless it has none."""
-        raw = next(source.ledgers(ledger, ledger, self._stop), None)
-        if raw is None:
+    def _learn_from(self, source: LedgerSource, latest: int) -> None:
+        """Decode the newest ledger into every stream.
+
+        That compiles the decoder before a client needs it, and transaction hashes tell the network. A ledger
+        without transactions does not, so the next one is tried then.
+        """
+        ledger = next(source.ledgers(latest, latest, self._stop), None)
+        if ledger is None:
             return
-        decoder = self._tables.decoder({"transactions": ("transaction_hash",)}, passphrase=self.passphrase)
-        decoded = decoder.decode([raw.xdr])
-        self._network_checked = decoded.batches["transactions"].num_rows > 0
-        if self._network_checked and decoded.passphrase is not None:
+        began = time.perf_counter()
+        if self._decoder is None:
+            self.problem = PREPARING
+            _log.info("preparing decoder")
+        decoder = self._decoder or self._tables.decoder(
+            {stream.name: None for stream in self._tables.streams}, passphrase=self.passphrase
+        )
+        decoded = decoder.decode([ledger.xdr])
+        if self._decoder is None:
+            self._decoder = decoder
+            _log.info("decoder ready", seconds=round(time.perf_counter() - began, 2))
+        if decoded.passphrase is not None and decoded.batches["transactions"].num_rows:
+            self._network_checked = True
             self.passphrase = decoded.passphrase
-            _log.info("network found", network=network_name(decoded.passphrase), ledger=ledger)
+            _log.info("network found", network=network_name(decoded.passphrase), ledger=latest)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -158,5 +178,3 @@ class SourceWatch:
             _log.info("source answers", latest=self.newest)
         elif self.problem is not None and self.problem != before and not self._stop.is_set():
             _log.warning("source is not usable", reason=self.problem)
-
-

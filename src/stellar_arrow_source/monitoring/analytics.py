@@ -142,9 +142,7 @@ class LedgerAnalytics(Collector):
         """Columns that must be decoded for the figures, whichever the client asks for."""
         return _MEASURES[stream][0] if stream in _MEASURES else ()
 
-    def observe(
-        self, stream: str, sequences: npt.NDArray[np.uint32], batch: pa.RecordBatch, row_ends: _Rows
-    ) -> None:
+    def observe(self, stream: str, sequences: npt.NDArray[np.uint32], batch: pa.RecordBatch, row_ends: _Rows) -> None:
         """Count the decoded ledgers that were not counted before; ``row_ends[i]`` ends the rows of ledger i."""
         now = self._clock()
         with self._lock:
@@ -179,9 +177,7 @@ class LedgerAnalytics(Collector):
         rate = GaugeMetricFamily(
             "stellar_arrow_analytics_ledgers_per_second", "Distinct ledgers a second.", labels=by_window
         )
-        counts = GaugeMetricFamily(
-            "stellar_arrow_analytics_count", "Sum over the window.", labels=[*by_window, "of"]
-        )
+        counts = GaugeMetricFamily("stellar_arrow_analytics_count", "Sum over the window.", labels=[*by_window, "of"])
         success = GaugeMetricFamily(
             "stellar_arrow_analytics_success_ratio", "Successful share.", labels=[*by_window, "of"]
         )

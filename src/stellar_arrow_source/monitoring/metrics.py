@@ -18,26 +18,25 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        by_stream = {"labelnames": ("stream",), "registry": self._registry}
-        self._streams_started = Counter("stellar_arrow_streams_started", "Streams begun.", **by_stream)
-        self._ledgers = Counter(
-            "stellar_arrow_ledgers_served", "Ledgers completed on the wire, one count per client.", **by_stream
-        )
-        self._rows = Counter("stellar_arrow_rows_served", "Rows put on the wire.", **by_stream)
-        self._bytes = Counter(
-            "stellar_arrow_bytes_served", "Arrow bytes put on the wire, before compression.", **by_stream
-        )
+        self._streams_started = self._counter("streams_started", "Streams begun.")
+        self._ledgers = self._counter("ledgers_served", "Ledgers completed on the wire, counted for each client.")
+        self._rows = self._counter("rows_served", "Rows put on the wire.")
+        self._bytes = self._counter("bytes_served", "Arrow bytes put on the wire, before compression.")
+        self._decoded_ledgers = self._counter("ledgers_decoded", "Ledgers decoded.")
+        self._decoded_bytes = self._counter("xdr_bytes_decoded", "XDR bytes decoded.")
+        self._errors = self._counter("errors", "Failed calls and streams.", label="code")
         self._decode_seconds = Histogram(
-            "stellar_arrow_decode_seconds", "Time of one decode call.", buckets=DECODE_BUCKETS, **by_stream
+            "stellar_arrow_decode_seconds",
+            "Time of one decode call.",
+            ("stream",),
+            registry=self._registry,
+            buckets=DECODE_BUCKETS,
         )
-        self._decoded_ledgers = Counter("stellar_arrow_ledgers_decoded", "Ledgers decoded.", **by_stream)
-        self._decoded_bytes = Counter("stellar_arrow_xdr_bytes_decoded", "XDR bytes decoded.", **by_stream)
-        self._errors = Counter(
-            "stellar_arrow_errors", "Failed calls and streams.", ("code",), registry=self._registry
-        )
-        Gauge(
-            "stellar_arrow_build_info", "Version of the server.", ("version",), registry=self._registry
-        ).labels(version("stellar-arrow-source")).set(1)
+        build = Gauge("stellar_arrow_build_info", "Version of the server.", ("version",), registry=self._registry)
+        build.labels(version("stellar-arrow-source")).set(1)
+
+    def _counter(self, name: str, description: str, label: str = "stream") -> Counter:
+        return Counter(f"stellar_arrow_{name}", description, (label,), registry=self._registry)
 
     def add_gauge(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Publish a value that is read whenever the metrics are."""
