@@ -47,6 +47,10 @@ def option(*declarations: str, **attributes: Any) -> Callable[[Any], Any]:
     return click.option(*declarations, cls=Option, **attributes)
 
 
+class _BrokenPipe(Exception):
+    """Carries a BrokenPipeError, its cause, past click."""
+
+
 class _Manners(click.Command):
     """What :class:`Command` and :class:`Group` share."""
 
@@ -63,6 +67,14 @@ class _Manners(click.Command):
         if parent is None and self.name:
             extra.setdefault("auto_envvar_prefix", self.name.upper().replace("-", "_"))
         return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:  # click would take any for one of stdout
+            raise _BrokenPipe from error
+        return result
 
     def main(
         self,
@@ -103,7 +115,6 @@ def run_cli(command: click.Command) -> None:
 def _exit_code(command: _Manners, run: Callable[[], Any]) -> int:
     try:
         result = run()
-        sys.stdout.flush()
     except click.Abort:
         return ExitCode.INTERRUPTED
     except click.UsageError as error:
@@ -117,18 +128,24 @@ def _exit_code(command: _Manners, run: Callable[[], Any]) -> int:
         _show_traceback(command)
         _say(str(error))
         return error.exit_code
-    except SystemExit:  # click's own way out when writing meets a closed pipe
+    except SystemExit:  # click's way out when the help text meets a closed pipe
         if not _stdout_is_gone():
             raise
         return _leave_quietly()
+    except _BrokenPipe as error:
+        if not _stdout_is_gone():
+            return _unexpected(command, error.__cause__ or error)
+        return _leave_quietly()
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _stdout_is_gone():
-            return _leave_quietly()
-        _show_traceback(command)
-        advice = "" if command.show_tracebacks else "; use --debug for the traceback"
-        _say(f"unexpected {type(error).__name__}: {error}{advice}")
-        return ExitCode.FAILURE
+        return _unexpected(command, error)
     return result if isinstance(result, int) else ExitCode.OK
+
+
+def _unexpected(command: _Manners, error: BaseException) -> int:
+    _show_traceback(command)
+    advice = "" if command.show_tracebacks else "; use --debug for the traceback"
+    _say(f"unexpected {type(error).__name__}: {error}{advice}")
+    return ExitCode.FAILURE
 
 
 def _say(message: str) -> None:

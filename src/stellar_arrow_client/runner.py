@@ -169,7 +169,7 @@ def _work(job: Job, client: Client, progress: Progress, stop: threading.Event, c
     job.sink.close(complete=failure is None)
     if failure is not None:
         raise failure
-    return progress.remaining == 0
+    return progress.remaining is not None and progress.remaining <= 0
 
 
 def _rest(request: StreamRequest, resume: int) -> StreamRequest | None:
