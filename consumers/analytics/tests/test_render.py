@@ -75,6 +75,13 @@ def test_table() -> None:
     assert "not full" not in screen(result(seconds=3600))
 
 
+def test_a_table_that_does_not_fit_becomes_records() -> None:
+    assert "asset          ┃ payments" in screen(result(), 82)
+    text = screen(result(), 60)
+    assert "│ payments │                         2 │" in text
+    assert text.count("1,844,674,407,370.9551614") == 1  # no digit is cut off
+
+
 def test_table_shows_text_as_it_is() -> None:
     """Names come from the ledger; markup in them must not reach the terminal as such."""
     calls = next(one for one in ANALYSES if one.name == "contract-activity")

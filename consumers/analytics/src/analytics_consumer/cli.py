@@ -38,7 +38,7 @@ _BY_NAME = {analysis.name: analysis for analysis in ANALYSES}
 _SECOND = 1_000_000  # in microseconds, the unit of close times
 _MAX_MINUTES = 366 * 24 * 60
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_WIDTH = 160  # of a table that no terminal limits
+_WIDTH = 200  # of a table that no terminal limits
 
 
 class Duration(click.ParamType[int]):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +19,8 @@ from .result import Result, iso_time
 from .selection import format_units
 
 _REDRAW_SECONDS = 0.25
-_SHOWN_WHOLE = 20  # characters of a key before the middle of a strkey is left out
+_ANY_WIDTH = 10_000  # wider than any table
+_STRKEY = re.compile(r"\b[A-Z][A-Z2-7]{55}\b")  # SEP-23: an account or contract
 
 
 class JsonLines:
@@ -48,7 +52,7 @@ class Tables:
             self.finish(result())
 
     def finish(self, result: Result) -> None:
-        self._console.print(render(result))
+        self._console.print(Display(result))
 
     def close(self) -> None:
         """The console is not ours."""
@@ -58,7 +62,7 @@ class LiveTable:
     """One table that changes in place, a few times a second at most; the last one stays whole."""
 
     def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, auto_refresh=False)
+        self._live = Live(console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty())
         self._drawn = 0.0
 
     def update(self, result: Callable[[], Result], *, due: bool) -> None:
@@ -75,22 +79,55 @@ class LiveTable:
     def _draw(self, result: Result) -> None:
         if not self._live.is_started:
             self._live.start()
-        self._live.update(render(result), refresh=True)
+        self._live.update(Display(result), refresh=True)
         self._drawn = time.monotonic()
 
 
-def render(result: Result) -> Table:
-    """The result as a table: amounts in units with seven decimals, strkeys with their middle left out."""
-    table = Table(title=_title(result), title_justify="left", caption=_caption(result), caption_justify="left")
-    for key in result.analysis.keys:
-        table.add_column(key.replace("_", " "), no_wrap=True)
-    for measure in result.analysis.measures:
-        table.add_column(measure.name.replace("_", " "), justify="right", no_wrap=True)
-    for row in result.rows:
-        keys = (Text(_key(row[key])) for key in result.analysis.keys)
-        values = (Text(_value(row[measure.name], measure.unit)) for measure in result.analysis.measures)
-        table.add_row(*keys, *values)
-    return table
+@dataclass(frozen=True, slots=True)
+class Display:
+    """A result on a screen: a table, or one record under the other where a table would not fit in.
+
+    Amounts are in units with seven decimals; strkeys have their middle left out.
+    """
+
+    result: Result
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        table = self._table()
+        wanted = console.measure(table, options=options.update(width=_ANY_WIDTH)).maximum
+        yield _title(self.result)
+        yield table if wanted <= options.max_width else self._records()
+        yield _caption(self.result)
+
+    def _table(self) -> Table:
+        table = Table()
+        for key in self.result.analysis.keys:
+            table.add_column(_words(key))
+        for measure in self.result.analysis.measures:
+            table.add_column(_words(measure.name), justify="right")
+        for row in self.result.rows:
+            table.add_row(*(cell for _, cell in self._cells(row)))
+        return table
+
+    def _records(self) -> Table:
+        table = Table(show_header=False)
+        table.add_column()
+        table.add_column(justify="right", overflow="fold")
+        for row in self.result.rows:
+            for name, cell in self._cells(row):
+                table.add_row(_words(name), cell)
+            table.add_section()
+        return table
+
+    def _cells(self, row: dict[str, Any]) -> Iterator[tuple[str, Text]]:
+        for key in self.result.analysis.keys:
+            yield key, Text(_key(row[key]))
+        for measure in self.result.analysis.measures:
+            yield measure.name, Text(_value(row[measure.name], measure.unit))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _title(result: Result) -> Text:
@@ -104,7 +141,7 @@ def _title(result: Result) -> Text:
 
 def _caption(result: Result) -> Text:
     shown, groups = len(result.rows), result.groups
-    rows = f"{shown} of {groups:,} rows, by {result.analysis.order.replace('_', ' ')}"
+    rows = f"{shown} of {groups:,} rows, by {_words(result.analysis.order)}"
     if result.span.full:
         return Text(rows)
     seen = (result.span.end - result.span.first.closed) // 1_000_000
@@ -115,10 +152,7 @@ def _key(value: str | None) -> str:
     if value is None:
         return "-"
     value = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in value)
-    name, _, strkey = value.rpartition(":")
-    if len(strkey) > _SHOWN_WHOLE:
-        strkey = f"{strkey[:4]}…{strkey[-4:]}"
-    return f"{name}:{strkey}" if name else strkey
+    return _STRKEY.sub(lambda found: f"{found[0][:4]}…{found[0][-4:]}", value)
 
 
 def _value(value: Any, unit: Unit) -> str:

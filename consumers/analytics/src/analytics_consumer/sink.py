@@ -17,7 +17,7 @@ from .analyses import CLOSE_TIME, Analysis
 from .measures import LEDGER, Ratio
 from .result import Result
 from .selection import Selection
-from .window import Ledger, SlidingWindow
+from .window import Ledger, SlidingWindow, between
 
 #: Close times, in microseconds since 1970, of the ledgers from the first to the last given, inclusive.
 Clock = Callable[[int, int], Mapping[int, int]]
@@ -176,11 +176,5 @@ def _close_times(table: pa.Table) -> dict[int, int]:
 
 
 def _cut(aggregates: Sequence[pa.Table], ledgers: Sequence[Ledger]) -> list[pa.Table]:
-    """The aggregates of some neighbouring ledgers; the tables are in ledger order."""
-    cut = []
-    for table in aggregates:
-        sequences = table[LEDGER].to_numpy()
-        begin = int(np.searchsorted(sequences, ledgers[0].sequence, "left"))
-        end = int(np.searchsorted(sequences, ledgers[-1].sequence, "right"))
-        cut.append(table.slice(begin, end - begin))
-    return cut
+    """The aggregates of some neighbouring ledgers."""
+    return [between(table, ledgers[0].sequence, ledgers[-1].sequence) for table in aggregates]

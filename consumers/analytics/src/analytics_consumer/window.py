@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from stellar_arrow_client.errors import IntegrityError
+from stellar_arrow_client.request import MAX_LEDGER
 
 from .measures import LEDGER, Aggregation
 
@@ -38,6 +39,12 @@ class Span:
     start: int
     end: int
     full: bool
+
+
+def between(table: pa.Table, first: int, last: int) -> pa.Table:
+    """The rows of some ledgers, without a copy, of a table that is in ledger order."""
+    begin, end = np.searchsorted(table[LEDGER].to_numpy(), np.array([first, last + 1]))
+    return table.slice(begin, end - begin)
 
 
 class Chunks:
@@ -69,7 +76,7 @@ class Chunks:
             return None
         tables = list(self._tables)
         if tables:
-            tables[0] = tables[0].filter(pc.greater_equal(tables[0][LEDGER], pa.scalar(sequence, pa.uint32())))
+            tables[0] = between(tables[0], sequence, MAX_LEDGER)
         return pa.concat_tables([self._empty, *tables])
 
     @property
