@@ -76,7 +76,7 @@ def test_table() -> None:
 
 
 def test_a_table_that_does_not_fit_becomes_records() -> None:
-    assert "asset          ┃ payments" in screen(result(), 82)
+    assert "asset          ┃ payments" in screen(result(), 90)
     text = screen(result(), 60)
     assert "│ payments │                         2 │" in text
     assert text.count("1,844,674,407,370.9551614") == 1  # no digit is cut off
