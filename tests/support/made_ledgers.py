@@ -114,7 +114,8 @@ def result_of(draw: Generator, envelope: Any) -> Any:
 
 def outcome(draw: Generator, cls: Any, operations: list[Any], bumped: Code | None = None) -> Any:
     """The result union of a transaction that is no fee bump, or of one inside a fee bump."""
-    code = bumped or draw.chance.choice([Code.txSUCCESS, Code.txSUCCESS, Code.txFAILED, draw.make(Code)])
+    code = draw.chance.choice([Code.txSUCCESS, Code.txSUCCESS, Code.txFAILED, draw.make(Code)])
+    code = code if bumped is None else bumped
     if bumped is Code.txFAILED and draw.chance.random() < 0.3:
         code = Code.txBAD_AUTH
     if code in BUMPED:
@@ -134,4 +135,15 @@ def operation_result(draw: Generator, operation: Any, successful: bool) -> Any:
         result = type(getattr(tr, name))
         codes = type(getattr(tr, name).code)
         setattr(tr, name, draw.case(result, codes(0)))
+        make_amounts_plausible(draw, tr.path_payment_strict_receive_result)
     return xdr.OperationResult(xdr.OperationResultCode.opINNER, tr=tr)
+
+
+def make_amounts_plausible(draw: Generator, strict_receive: Any) -> None:
+    """Amounts that were traded are not negative, and their sums fit an int64."""
+    success = strict_receive.success if strict_receive is not None else None
+    if success is not None:
+        success.last.amount = xdr.Int64(draw.chance.randint(0, 2**60))
+        for atom in success.offers:
+            trade = atom.v0 or atom.order_book or atom.liquidity_pool
+            trade.amount_bought = xdr.Int64(draw.chance.randint(0, 2**60))

@@ -204,7 +204,7 @@ def serving(
     service.start()
     try:
         if open_source is None and source.unavailable is None:
-            wait_until(lambda: not service.not_ready())
+            wait_until(lambda: not service.not_ready(), 120)
         yield service
     finally:
         service.close()

@@ -85,7 +85,7 @@ def precondition_columns(tx: Transaction) -> dict[str, Any]:
     }
 
 
-SOROBAN_COLUMNS = (
+DATA_COLUMNS = (
     "resource_fee",
     "soroban_resources_instructions",
     "soroban_resources_disk_read_bytes",
@@ -96,26 +96,36 @@ SOROBAN_COLUMNS = (
     "inclusion_fee_bid",
     "inclusion_fee_charged",
     "resource_fee_refund",
-    "non_refundable_resource_fee_charged",
-    "refundable_resource_fee_charged",
-    "rent_fee_charged",
 )
 
 
 def soroban_columns(tx: Transaction) -> dict[str, Any]:
-    """Null throughout for a transaction without SorobanTransactionData."""
-    data = tx.soroban
-    if data is None:
-        return dict.fromkeys(SOROBAN_COLUMNS)
-    resources, archived = data.resources, data.ext.resource_ext
-    resource_fee = plain(data.resource_fee)
+    """What SorobanTransactionData says and implies, null throughout without it; then the meta's own fees."""
     meta = tx.processed.tx_apply_processing
     details = meta.v3 or meta.v4
+    soroban_meta = details.soroban_meta if details is not None else None
+    fees = soroban_meta.ext.v1 if soroban_meta is not None else None
+    return {
+        **(data_columns(tx, details) if tx.soroban is not None else dict.fromkeys(DATA_COLUMNS)),
+        "non_refundable_resource_fee_charged": (
+            plain(fees.total_non_refundable_resource_fee_charged) if fees is not None else None
+        ),
+        "refundable_resource_fee_charged": (
+            plain(fees.total_refundable_resource_fee_charged) if fees is not None else None
+        ),
+        "rent_fee_charged": plain(fees.rent_fee_charged) if fees is not None else None,
+    }
+
+
+def data_columns(tx: Transaction, details: Any) -> dict[str, Any]:
+    """``details`` is the TransactionMetaV3 or V4, None for older metas."""
+    data = tx.soroban
+    resources, archived = data.resources, data.ext.resource_ext
+    resource_fee = plain(data.resource_fee)
     charged = balance_decrease(tx.processed.fee_processing, tx.fee_account)
     refunds = list(details.tx_changes_after.ledger_entry_changes) if details is not None else []
     if tx.ledger.version == 2:
         refunds += tx.processed.post_tx_apply_fee_processing.ledger_entry_changes
-    fees = details.soroban_meta.ext.v1 if details is not None and details.soroban_meta is not None else None
     values = (
         resource_fee,
         plain(resources.instructions),
@@ -127,11 +137,8 @@ def soroban_columns(tx: Transaction) -> dict[str, Any]:
         tx.outer_fee - resource_fee,
         charged - resource_fee if charged is not None else None,
         balance_growth(refunds, tx.fee_account),
-        plain(fees.total_non_refundable_resource_fee_charged) if fees is not None else None,
-        plain(fees.total_refundable_resource_fee_charged) if fees is not None else None,
-        plain(fees.rent_fee_charged) if fees is not None else None,
     )
-    return dict(zip(SOROBAN_COLUMNS, values, strict=True))
+    return dict(zip(DATA_COLUMNS, values, strict=True))
 
 
 def balances(changes: list[Any], owner: str | None) -> list[tuple[Any, int]]:
