@@ -182,6 +182,8 @@ def enable_tracebacks(ctx: click.Context, _param: click.Parameter, value: bool) 
 def load_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
     """Callback of ``--config``: the section named after the command gives the defaults of its options.
 
+    Options of a subcommand stand in a section within it: ``[command.subcommand]``.
+
     Raises:
         click.BadParameter: unreadable, not TOML, no such section, or a key that is no option.
     """
@@ -208,7 +210,7 @@ def load_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
             return
         if not isinstance(section, dict):
             raise click.BadParameter(f"{name} in {path} must be a section: [{'.'.join(names)}]")
-    ctx.default_map = _defaults(section, ctx, path)
+    ctx.default_map = _defaults(section, ctx.command, path)
 
 
 def _command_names(ctx: click.Context) -> list[str]:
@@ -220,16 +222,17 @@ def _command_names(ctx: click.Context) -> list[str]:
     return names
 
 
-def _defaults(section: Mapping[str, Any], ctx: click.Context, path: Path) -> dict[str, Any]:
+def _defaults(section: Mapping[str, Any], command: click.Command, path: Path) -> dict[str, Any]:
     params = {
         spelling.lstrip("-").replace("-", "_").lower(): param
-        for param in ctx.command.params
+        for param in command.params
         for spelling in (param.name or "", *param.opts)
     }
-    subcommands = ctx.command.commands if isinstance(ctx.command, click.Group) else {}
+    subcommands = command.commands if isinstance(command, click.Group) else {}
     defaults: dict[str, Any] = {}
     for key, value in section.items():
-        if key in subcommands:
+        if key in subcommands and isinstance(value, dict):
+            defaults[key] = _defaults(value, subcommands[key], path)
             continue
         param = params.get(key.replace("-", "_").lower())
         if param is None or param.name is None:

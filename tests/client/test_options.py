@@ -157,7 +157,11 @@ def test_sections_of_subcommands(tmp_path: Path) -> None:
     assert invoke("show", command=group).output == "payments\n"
     assert invoke("show", "--config", str(config), command=group).output == "operations\n"
     result = invoke("--config", str(config), "show", command=group)
-    assert (result.exit_code, result.output) == (0, "payments\n")
+    assert (result.exit_code, result.output) == (0, "operations\n")
+    config.write_text('[demo-group.show]\nkin = "operations"\n')
+    result = invoke("--config", str(config), "show", command=group)
+    assert result.exit_code == 2
+    assert "did you mean 'kind'?" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -22,16 +22,9 @@ from stellar_arrow_client.errors import (
 )
 from stellar_arrow_client.request import error_payload
 from stellar_arrow_client.testing import FakeServer, Fault, sample_table
+from tests.client.scripted import QUICK, step
 
-QUICK = RetryPolicy(retry_for=5.0, initial=0.01, maximum=0.05, connect_timeout=5.0, idle_timeout=5.0)
-SCHEMA = pa.schema([pa.field("ledger_sequence", pa.uint32(), False), ("value", pa.string())])
 BREAK = flight.FlightUnavailableError("Connection reset by peer")
-
-
-def step(first: int, last: int, *ledgers: int, value: str = "x") -> tuple[pa.RecordBatch, bytes]:
-    """A batch of ledgers ``first`` to ``last`` with a row for each of ``ledgers``."""
-    rows = [{"ledger_sequence": ledger, "value": value} for ledger in ledgers]
-    return pa.RecordBatch.from_pylist(rows, SCHEMA), Cursor(first, last).to_metadata()
 
 
 def read(client: Client, start: int | None, end: int | None) -> list[tuple[list[int], int, int]]:
