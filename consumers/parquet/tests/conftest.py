@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
 
 from stellar_arrow_client.request import Cursor, StreamRequest
+from stellar_arrow_client.testing import FakeServer, sample_table
 
 FIRST_CLOSE = datetime(2024, 8, 30, 23, 59, 0, tzinfo=UTC)
 SECONDS_PER_LEDGER = 5
@@ -103,3 +107,50 @@ def archive_range(tmp_path: Path, payments: Payments) -> Callable[..., Path]:
         return folder
 
     return archive_range
+
+
+class Command:
+    """Runs ``parquet-consumer`` as a process of its own."""
+
+    program = str(Path(sys.executable).with_name("parquet-consumer"))
+
+    def __init__(self) -> None:
+        self.env: dict[str, str] = {}
+
+    def __call__(self, *arguments: object, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run to the end and check the exit code."""
+        done = subprocess.run(
+            [self.program, *map(str, arguments)],
+            env=os.environ | self.env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **options,
+        )
+        assert done.returncode == code, f"exit code {done.returncode} instead of {code}: {done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start and leave running."""
+        return subprocess.Popen(
+            [self.program, *map(str, arguments)],
+            env=os.environ | self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def command() -> Command:
+    return Command()
+
+
+@pytest.fixture
+def server(payments: Payments) -> Iterator[FakeServer]:
+    """Serves ledgers 100 to 699 of ``payments`` and of ``samples``."""
+    tables = {"payments": payments.table(range(100, 700)), "samples": sample_table(100, 699)}
+    with FakeServer(tables, 100, 699) as server:
+        yield server

@@ -42,8 +42,8 @@ def is_ours(name: str) -> bool:
 class Archive:
     """An archive open for writing; only one process at a time can have it open.
 
-    Opening removes what an interrupted run left: temporary files, and complete ones that it did not come to record
-    (their ledgers are fetched again). A file that does not bear one of the archive's names is never touched.
+    Opening removes what an interrupted run left: a torn line of the manifest, temporary files, and complete ones that
+    it did not come to record (their ledgers are fetched again). A file that does not bear one of the archive's names is never touched.
 
     Raises:
         ArchiveError: the folder cannot be written.
@@ -58,6 +58,8 @@ class Archive:
             sync_folder(folder.parent)
             stack.enter_context(locked(folder / LOCK_NAME))
             self.manifest = Manifest.load(folder)
+            if self.manifest.torn:
+                self.manifest.repair()
             self._clear_up()
             self._held = stack.pop_all()
 

@@ -175,7 +175,7 @@ def _run(
 
     exit_code: int = ExitCode.OK
     with ExitStack() as stack:
-        archives = {target.folder: Archive(target.folder) for target in targets if target.missing}
+        archives = {target.folder: Archive(target.folder) for target in targets}
         for opened in archives.values():
             stack.callback(opened.close)
         for target in targets:

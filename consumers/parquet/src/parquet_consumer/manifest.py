@@ -165,6 +165,14 @@ class Manifest:
                 os.close(log)
         return manifest
 
+    def repair(self) -> None:
+        """Take back a torn last line."""
+        with os_errors("repair", self.path), self._locked() as log:
+            self._catch_up(log)
+            os.ftruncate(log, self._read)
+            os.fsync(log)
+            self.torn = False
+
     def append(self, record: Record) -> None:
         """Make a record durable, then count it in."""
         with os_errors("record in", self.path), self._locked() as log:

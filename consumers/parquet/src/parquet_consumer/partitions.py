@@ -17,10 +17,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from parquet_consumer.errors import ArchiveIntegrityError, ArchiveMismatchError
 from parquet_consumer.layouts import Unit, parse_layout
@@ -170,6 +171,26 @@ class Partitioning:
             end = last if following is None else int(ledgers[row_end]) - 1
             yield Piece(folders[this], first, end, int(starts[this]), row_end)
             first = end + 1
+
+
+def ledgers_and_close_times(
+    rows: pa.RecordBatch | pa.Table,
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """The first two columns of a stream: the ledger of each row, and its close time in microseconds since 1970.
+
+    Raises:
+        ArchiveIntegrityError: one of them has a null.
+    """
+    ledgers = np.asarray(_values(rows, "ledger_sequence", pa.uint32()), np.uint32)
+    return ledgers, np.asarray(_values(rows, "ledger_close_time", pa.int64()), np.int64)
+
+
+def _values(rows: pa.RecordBatch | pa.Table, name: str, type_: pa.DataType) -> Any:
+    column = rows.column(name).cast(type_)
+    if column.null_count:
+        raise ArchiveIntegrityError(f"a row has no {name}")
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.from_dlpack(array)  # unlike to_numpy(), this does not import pandas
 
 
 def from_microseconds(close_time: int) -> datetime:

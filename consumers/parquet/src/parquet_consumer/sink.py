@@ -9,7 +9,7 @@ from parquet_consumer.archive import Archive, stream_name
 from parquet_consumer.errors import ArchiveIntegrityError
 from parquet_consumer.files import FileOptions, FileWriter
 from parquet_consumer.manifest import EmptyRecord
-from parquet_consumer.partitions import Partitioning, Piece
+from parquet_consumer.partitions import Partitioning, Piece, ledgers_and_close_times
 from stellar_arrow_client.errors import GapError
 from stellar_arrow_client.request import MAX_LEDGER, Cursor, StreamRequest
 
@@ -75,8 +75,7 @@ class ParquetSink:
             raise ArchiveIntegrityError(f"a batch of ledger {cursor.first} has another schema than the stream")
         if cursor.advances:
             self._check_contiguous(cursor)
-            ledgers = batch.column("ledger_sequence").to_numpy()
-            close_times = batch.column("ledger_close_time").cast(pa.int64()).to_numpy()
+            ledgers, close_times = ledgers_and_close_times(batch)
             for first, last in self._wanted(cursor):
                 self._skip_to(first)
                 start, end = (int(row) for row in np.searchsorted(ledgers, [first, last + 1]))

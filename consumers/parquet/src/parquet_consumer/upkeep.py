@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from parquet_consumer.archive import LOCK_NAME, is_ours, stray_files
 from parquet_consumer.errors import os_errors
 from parquet_consumer.manifest import ArchiveRecord, FileRecord, Manifest, PrunedRecord
-from parquet_consumer.partitions import Partitioning
+from parquet_consumer.partitions import Partitioning, ledgers_and_close_times
 from stellar_arrow_client.checkpoint import sync_folder
 from stellar_arrow_client.errors import StellarArrowError
 
@@ -82,10 +82,8 @@ def _file_faults(path: Path, record: FileRecord, archive: ArchiveRecord, partiti
     if file_rows.num_rows != record.rows:
         yield f"{path} has {file_rows.num_rows} rows instead of {record.rows}"
         return
-    ledgers = file_rows["ledger_sequence"].combine_chunks()
-    close_times = file_rows["ledger_close_time"].cast(pa.int64()).combine_chunks()
     try:
-        pieces = list(partitioning.pieces(ledgers.to_numpy(), close_times.to_numpy(), record.first, record.last))
+        pieces = list(partitioning.pieces(*ledgers_and_close_times(file_rows), record.first, record.last))
     except StellarArrowError as error:
         yield f"{path}: {error}"
         return
