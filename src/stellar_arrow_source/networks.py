@@ -8,6 +8,7 @@ KNOWN_NETWORKS: dict[str, str] = {
     "pubnet": "Public Global Stellar Network ; September 2015",
     "testnet": "Test SDF Network ; September 2015",
     "futurenet": "Test SDF Future Network ; October 2022",
+    "synthetic": "stellar-arrow synthetic network",
 }
 """Short name → passphrase."""
 
