@@ -56,7 +56,8 @@ class LedgerDecoder:
             columns = stream.select(names)
             self._streams.append((stream, columns))
             needs.update(needs_of(stream.reads))
-            for column in columns:
+            # All default columns' needs, asked for or not: so a stream has one program, compiled once.
+            for column in {*stream.select(), *columns}:
                 needs.update(column.needs())
         self._passphrase = passphrase
         self.buffer = LedgerBuffer()

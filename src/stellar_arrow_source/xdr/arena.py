@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stellar_arrow_source.errors import DecodeError
 from stellar_arrow_source.xdr import walk as kernel
+from stellar_arrow_source.xdr.native import FAULT_WORDS, native_walk
 from stellar_arrow_source.xdr.plan import Location, Program
 
 MAX_LEDGER_BYTES: Final = 1 << 30
@@ -28,6 +29,9 @@ _REASONS: Final = {
     kernel.BAD_VALUE: "a value outside its enumeration or fixed set",
     kernel.BAD_PROGRAM: "the reader's own program is faulty",
 }
+Stop = tuple[int, int, int, list[int]]
+"""Where a walk ended: status, ledger, word, instructions from the outermost caller to the last."""
+
 _FIRST_WORD: Final = 1  # word 0 is never data, so that position 0 can mean "absent"
 
 
@@ -102,6 +106,8 @@ class Arena:
         self._rows = np.zeros(len(program.relations), np.int64)
         self._ledger_rows = np.zeros((1, len(program.relations)), np.int64)
         self._stack = tuple(np.zeros(kernel.DEPTH, np.int64) for _ in range(3))
+        self._native = native_walk(program)
+        self._fault = np.zeros(FAULT_WORDS, np.int64)
         self._allocate()
 
     def _allocate(self) -> None:
@@ -117,13 +123,10 @@ class Arena:
         """
         program = self.program
         self._rows[:] = 0
-        self._ledger_rows = np.zeros((len(bounds) + 1, len(program.relations)), np.int64)
+        self._ledger_rows = np.zeros((len(bounds) + 1, len(self.program.relations)), np.int64)
         first = 0
         while True:
-            status, ledger, word, instruction, depth = kernel.walk(
-                program.code, program.table, program.start, words, bounds, first,
-                self._words, self._bases, program.widths, self._capacities, self._rows, self._ledger_rows, *self._stack,
-            )  # fmt: skip
+            status, ledger, word, trail = self._run(words, bounds, first)
             if status == kernel.OK:
                 break
             if status != kernel.GROW:
@@ -131,13 +134,35 @@ class Arena:
                 raise DecodeError(
                     _REASONS[status],
                     ledger=None,
-                    index=int(ledger),
+                    index=ledger,
                     offset=int(min(word, end) - begin) * 4,
-                    path=self._path(int(instruction), int(depth)),
+                    path=self._path(trail),
                 )
             first = ledger
             self._grow()
         self._ledger_rows[-1] = self._rows
+
+    def _run(self, words: NDArray[np.uint32], bounds: NDArray[np.int64], first: int) -> Stop:
+        if self._native is None:
+            return self._interpret(words, bounds, first)
+        tables = np.stack([self._bases, self._capacities, self._bases], axis=1).reshape(-1)
+        for ledger, (begin, end) in enumerate(bounds[first:].tolist(), first):
+            self._ledger_rows[ledger] = self._rows
+            status = self._native.walk(words, begin, end, self._words, self._rows, tables, self._fault, ledger)
+            if status != kernel.OK:
+                self._rows[:] = self._ledger_rows[ledger]
+                word, length = self._fault[1:3].tolist()
+                return status, ledger, word, self._fault[3 : 3 + length][::-1].tolist()
+        return kernel.OK, len(bounds), 0, []
+
+    def _interpret(self, words: NDArray[np.uint32], bounds: NDArray[np.int64], first: int) -> Stop:
+        program, stack = self.program, self._stack
+        status, ledger, word, instruction, depth = kernel.walk(
+            program.code, program.table, program.start, words, bounds, first,
+            self._words, self._bases, program.widths, self._capacities, self._rows, self._ledger_rows, *stack,
+        )  # fmt: skip
+        callers = [at - 1 for at in stack[0][1:depth].tolist()] if status != kernel.OK else []
+        return int(status), int(ledger), int(word), [*callers, int(instruction)]
 
     def _grow(self) -> None:
         old_words, old_bases = self._words, self._bases
@@ -146,13 +171,12 @@ class Arena:
         for base, old, size in zip(self._bases, old_bases, self._rows * self.program.widths, strict=True):
             self._words[base : base + size] = old_words[old : old + size]
 
-    def _path(self, instruction: int, depth: int) -> str:
-        """Schema path of an instruction: the crumbs of its callers, then its own."""
-        crumbs = self.program.breadcrumbs
-        callers = [crumbs[at - 1] for at in self._stack[0][1:depth] if at > 0]
-        if len(callers) > 12:  # a bomb's path would be a thousand crumbs
-            callers = [*callers[:8], "…", *callers[-3:]]
-        return " > ".join([*callers, crumbs[instruction]])
+    def _path(self, trail: list[int]) -> str:
+        """Schema path of a fault: where its callers stand, then itself."""
+        crumbs = [self.program.breadcrumbs[at] for at in trail]
+        if len(crumbs) > 12:  # a bomb's path would be a thousand crumbs
+            crumbs = [*crumbs[:8], "…", *crumbs[-3:]]
+        return " > ".join(crumbs)
 
     def unfinished(self, relation: str, path: str) -> int:
         """The position of a field in the row that a failed walk had begun last; 0 when it did not come so far."""
