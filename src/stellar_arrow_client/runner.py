@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from stellar_arrow_client.client import Client
@@ -153,7 +153,9 @@ def _result(progress: Progress, complete: bool, interruption: Interruption) -> R
 
 def _work(job: Job, client: Client, progress: Progress, stop: threading.Event, checkpoint_seconds: float) -> bool:
     """Run one job to its end; whether its range is complete."""
-    schema = client.schema(job.request.stream, job.request.columns)
+    # Without the range, which the sink may have outgrown; what else is wrong with the request shows here,
+    # before the sink is opened.
+    schema = client.plan(replace(job.request, start=None, end=None)).schema
     failure: StellarArrowError | None = None
     try:
         resume = job.sink.open(schema, job.request)

@@ -15,12 +15,19 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from stellar_arrow_client import Client, Cursor, Job, RetryPolicy, Sink, StreamRequest, run, run_all
-from stellar_arrow_client.errors import ExitCode, IntegrityError, StellarArrowError, UnavailableError
+from stellar_arrow_client.errors import (
+    ExitCode,
+    IntegrityError,
+    InvalidRequestError,
+    StellarArrowError,
+    UnavailableError,
+)
 from stellar_arrow_client.options import RunOptions
 from stellar_arrow_client.progress import Progress, reporting
 from stellar_arrow_client.testing import FakeServer, Fault, sample_table
@@ -142,6 +149,14 @@ def test_a_server_that_is_not_there_leaves_the_sink_alone(server: FakeServer, cl
     sink = Memory()
     with pytest.raises(UnavailableError, match="cannot reach"):
         run(sink, client, StreamRequest("samples", 10, 109), options=SILENT)
+    assert sink.calls == []
+
+
+@pytest.mark.parametrize("wrong", [{"columns": ("amuont",)}, {"filter": "amount > 1"}])
+def test_a_request_that_the_server_refuses_leaves_the_sink_alone(client: Client, wrong: dict[str, Any]) -> None:
+    sink = Memory()
+    with pytest.raises(InvalidRequestError):
+        run(sink, client, StreamRequest("samples", 10, 109, **wrong), options=SILENT)
     assert sink.calls == []
 
 
