@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stellar_arrow_source.tables.expressions import Expression, MuxedId, MuxedKey
-from stellar_arrow_source.tables.frame import Children, Frame
+from stellar_arrow_source.tables.frame import Frame
 from stellar_arrow_source.tables.spec import Column
 from stellar_arrow_source.xdr import Relation, readers
+from stellar_arrow_source.xdr.positions import expand_runs
 from stellar_arrow_source.xdr.readers import EnumTable
 from stellar_arrow_source.xdr.schema import enum_names
 from stellar_arrow_source.xdr.sha256 import hash_spans
@@ -25,7 +26,11 @@ Reader = Callable[..., pa.Array]
 
 def at(reader: Reader, expression: Expression, *args: Any) -> Callable[[Frame], pa.Array]:
     """Reads ``expression`` with a reader of :mod:`stellar_arrow_source.xdr.readers`."""
-    return lambda frame: reader(frame.batch.words, frame.positions(expression), *args)
+
+    def read(frame: Frame) -> pa.Array:
+        return reader(frame.batch.words, frame.positions(expression), *args)
+
+    return read
 
 
 def number(name: str, type: pa.DataType, where: Expression, description: str, **rest: Any) -> Column:
@@ -208,9 +213,17 @@ def listing(
     type: pa.DataType,
 ) -> pa.Array:
     """Lists of what ``read`` makes of the rows of ``relation`` below each row's ``parent``; null outside ``present``."""
-    if not present.any():
+    chosen = np.flatnonzero(present)
+    if not len(chosen):
         return pa.nulls(frame.length, type)
-    children: Children = frame.children(relation, parent).only(present)
-    rows = children.rows
+    first, counts = frame.batch.runs(relation, parent)
+    parents = frame.rows[parent.name][chosen]
+    lengths = counts[parents]
+    ends = np.cumsum(lengths)
+    rows = np.empty(int(ends[-1]), np.int64)
+    expand_runs(first[parents], ends, rows)
     inner = Frame(frame.batch, np.zeros(len(rows), np.int64), {relation.name: rows})
-    return readers.list_array(children.offsets, read(inner), None if present.all() else present, type)
+    offsets = np.zeros(frame.length + 1, np.int32)
+    offsets[chosen + 1] = lengths
+    np.cumsum(offsets, out=offsets)
+    return readers.list_array(offsets, read(inner), None if len(chosen) == frame.length else present, type)

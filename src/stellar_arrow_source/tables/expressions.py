@@ -84,11 +84,17 @@ class End(Expression):
 
 
 def _coalesce(frame: Frame, relation: Relation, paths: tuple[str, ...]) -> Positions:
-    total = _gather(frame, relation, paths[0])
-    for path in paths[1:]:
-        other = _gather(frame, relation, path)
-        total = np.where(total > 0, total, other)
+    total = frame.absent
+    for path in paths:
+        total = _either(frame, total, _gather(frame, relation, path))
     return total
+
+
+def _either(frame: Frame, first: Positions, second: Positions) -> Positions:
+    """The first position where present, else the second."""
+    if first is frame.absent:
+        return second
+    return first if second is frame.absent else np.where(first > 0, first, second)
 
 
 def _gather(frame: Frame, relation: Relation, path: str) -> Positions:
@@ -96,8 +102,8 @@ def _gather(frame: Frame, relation: Relation, path: str) -> Positions:
     location = arena.location(relation.name, path)
     rows = frame.rows[relation.name]
     out = np.empty(len(rows), np.int64)
-    gather(arena.rows(relation.name), location.slot, location.offset, rows, out)
-    return out
+    found = gather(arena.rows(relation.name), location.slot, location.offset, rows, out)
+    return out if found else frame.absent
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +118,12 @@ class ByOperation(Expression):
             yield from (Need(OPERATION.name, f"body.{path}") for path in layer.values())
 
     def positions(self, frame: Frame) -> Positions:
-        found = [self._gather(frame, layer) for layer in range(len(self._layers()))]
         total = frame.absent
-        for positions in found:
-            if positions is not frame.absent:
-                total = positions if total is frame.absent else np.where(total > 0, total, positions)
+        for layer in range(len(self._layers())):
+            total = _either(frame, total, self._gather(frame, layer))
         return total
 
+    @lru_cache(maxsize=1024)  # noqa: B019 - expressions are constants
     def _layers(self) -> list[dict[int, str]]:
         """The first path of each type, then the second of those that have one, and so on."""
         choices = {kind: (paths,) if isinstance(paths, str) else paths for kind, paths in self.arms.items()}
@@ -132,8 +137,8 @@ class ByOperation(Expression):
             return frame.absent
         rows = frame.rows[OPERATION.name]
         out = np.empty(len(rows), np.int64)
-        gather_by_key(arena.rows(OPERATION.name), slots, offsets, frame.operation_types, rows, out)
-        return out
+        found = gather_by_key(arena.rows(OPERATION.name), slots, offsets, frame.operation_types, rows, out)
+        return out if found else frame.absent
 
 
 @lru_cache(maxsize=4096)
@@ -161,7 +166,7 @@ class Plus(Expression):
 
     def positions(self, frame: Frame) -> Positions:
         base = frame.positions(self.base)
-        return base if base is frame.absent else np.where(base > 0, base + self.words, 0)
+        return base if base is frame.absent else (base + self.words) * (base > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,10 +181,7 @@ class FirstOf(Expression):
         yield from self.second.needs()
 
     def positions(self, frame: Frame) -> Positions:
-        first, second = frame.positions(self.first), frame.positions(self.second)
-        if first is frame.absent:
-            return second
-        return first if second is frame.absent else np.where(first > 0, first, second)
+        return _either(frame, frame.positions(self.first), frame.positions(self.second))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +200,10 @@ class Where(Expression):
 
     def positions(self, frame: Frame) -> Positions:
         base = frame.positions(self.base)
-        return base if base is frame.absent else np.where(self.condition(frame), base, 0)
+        if base is frame.absent:
+            return base
+        chosen = base * self.condition(frame)
+        return chosen if chosen.any() else frame.absent
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,4 +237,4 @@ def _split(frame: Frame, account: Expression) -> tuple[Positions, Positions]:
     if at is frame.absent:
         return at, at
     key, muxed_id = split_muxed(frame.batch.words, at)
-    return key, muxed_id
+    return key, muxed_id if muxed_id.any() else frame.absent

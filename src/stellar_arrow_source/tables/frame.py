@@ -23,6 +23,7 @@ MICROSECONDS: Final = 1_000_000
 _MAX_CLOSE_TIME: Final = (2**63 - 1) // MICROSECONDS
 _MAX_SEQUENCE: Final = 2**31 - 1  # an id (SEP-35) is a signed 64-bit integer with the sequence on top
 _MAX_TRANSACTIONS: Final = 2**20 - 1
+_MOST_TYPES: Final = 64
 TX_SUCCESS: Final = 0
 TX_FEE_BUMP_INNER_SUCCESS: Final = 1
 TX_FEE_BUMP_INNER_FAILED: Final = -13
@@ -84,17 +85,6 @@ class Frame:
         kernel(self.batch.words, self.positions(expression), out)
         return out
 
-    def children(self, relation: Relation, parent: Relation) -> Children:
-        """The rows of ``relation`` below each row of the frame."""
-        return self.once(("children", relation.name), lambda: self._children(relation, parent))
-
-    def _children(self, relation: Relation, parent: Relation) -> Children:
-        first, counts = self.batch.runs(relation, parent)
-        rows = self.rows[parent.name]
-        known = rows >= 0
-        safe = np.where(known, rows, 0)
-        return Children(first[safe], np.where(known, counts[safe], 0)) if len(first) else Children(rows * 0, rows * 0)
-
     # -- operations
 
     @cached_property
@@ -110,6 +100,12 @@ class Frame:
         """Whether the frame holds any operation of these types."""
         return not self._types_present.isdisjoint(types)
 
+    def of_types(self, types: Iterable[int]) -> Mask:
+        """bool (length,): whether the operation is of one of these types."""
+        table = np.zeros(_MOST_TYPES, np.bool_)
+        table[list(types)] = True
+        return table[self.operation_types]
+
     @cached_property
     def transaction_successful(self) -> Mask:
         """bool (length,)."""
@@ -124,29 +120,6 @@ class Frame:
         # an operation that has no inner result has no word there; position 0 reads as 0
         signed_words_at(self.batch.words, np.where((results > 0) & (code == 0), results + 2, 0), inner)
         return self.transaction_successful & (results > 0) & (code == 0) & (inner == 0)
-
-
-class Children:
-    """Runs of child rows: ``counts[i]`` rows from ``first[i]`` on belong to row i of a frame."""
-
-    def __init__(self, first: Integers, counts: Integers) -> None:
-        self.first, self.counts = first, counts
-
-    def only(self, mask: Mask) -> Children:
-        """The children of the rows in ``mask`` alone."""
-        return Children(self.first, np.where(mask, self.counts, 0))
-
-    @cached_property
-    def offsets(self) -> NDArray[np.int32]:
-        """int32 (rows + 1,): Arrow list offsets."""
-        return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int32)
-
-    @cached_property
-    def rows(self) -> Integers:
-        """int64: all child rows, run after run."""
-        out = np.empty(int(self.offsets[-1]), np.int64)
-        expand_runs(self.first, self.offsets[1:].astype(np.int64), out)
-        return out
 
 
 class Batch:
@@ -248,7 +221,7 @@ class Batch:
         first, counts = self.runs(OPERATION, ENVELOPE)
         result_first, result_counts = self.runs(OP_RESULT, TX_RESULT)
         envelopes = self.envelope_of_result
-        counts = counts[envelopes] if len(envelopes) else envelopes
+        counts = counts[envelopes]
         bad = (result_counts != 0) & (result_counts != counts)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
@@ -258,9 +231,11 @@ class Batch:
                 int(self.results.positions(RESULT_CODE)[row]),
                 f"TransactionResultMeta.{RESULT_CODE.paths[0]}",
             )
-        run = Children(first[envelopes] if len(envelopes) else envelopes, counts)
+        ends = np.cumsum(counts)
+        operations = np.empty(int(ends[-1]) if len(ends) else 0, np.int64)
+        expand_runs(first[envelopes], ends, operations)
         of_transaction = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-        ordinal = np.arange(len(of_transaction), dtype=np.int64) - run.offsets[:-1][of_transaction]
+        ordinal = np.arange(len(of_transaction), dtype=np.int64) - (ends - counts)[of_transaction]
         has_result = result_counts[of_transaction] > 0
         frame = Frame(
             self,
@@ -268,7 +243,7 @@ class Batch:
             {
                 TX_RESULT.name: of_transaction,
                 ENVELOPE.name: envelopes[of_transaction],
-                OPERATION.name: run.rows,
+                OPERATION.name: operations,
                 OP_RESULT.name: np.where(has_result, result_first[of_transaction] + ordinal, -1),
             },
         )
@@ -279,6 +254,7 @@ class Batch:
         """The rows of ``frame`` in ``mask``."""
         chosen = np.flatnonzero(mask)
         part = Frame(self, frame.ledger[chosen], {name: rows[chosen] for name, rows in frame.rows.items()})
+        part.operation_types = frame.operation_types[chosen]
         ordinal = frame.once("ordinal", lambda: frame.absent)
         part.once("ordinal", lambda: ordinal[chosen])
         return part

@@ -151,11 +151,14 @@ ASSET: Final = FirstOf(
 )
 
 
+_LUMENS: Final = (_T.CREATE_ACCOUNT, _T.ACCOUNT_MERGE)
+
+
 def implied_assets(frame: Frame, parts: AssetParts) -> AssetParts:
     """Add the assets that an operation implies: lumens, and the source's own asset in AllowTrust."""
     types, code, issuer = parts
-    kinds = frame.operation_types
-    types = np.where((kinds == _T.CREATE_ACCOUNT) | (kinds == _T.ACCOUNT_MERGE), 0, types)
+    if frame.has_types(_LUMENS):
+        types = np.where(frame.of_types(_LUMENS), 0, types)
     if frame.has_types((_T.ALLOW_TRUST,)):
         allowed_types, allowed_code = readers.split_asset_code(frame.batch.words, frame.positions(_ALLOWED_CODE))
         allowed = allowed_types >= 0
@@ -205,7 +208,7 @@ def _read_path(frame: Frame) -> pa.Array:
     def read(assets: Frame) -> pa.Array:
         return asset_struct(frame.batch.words, assets.positions(_PATH_ASSET))
 
-    present = np.isin(frame.operation_types, _PATH_PAYMENTS)
+    present = frame.of_types(_PATH_PAYMENTS)
     return listing(frame, PATH_ASSET, OPERATION, read, present, pa.list_(ASSET_STRUCT))
 
 
@@ -223,7 +226,7 @@ def _read_claimants(frame: Frame) -> pa.Array:
         ]
         return pa.StructArray.from_arrays(parts, fields=list(_CLAIMANT_STRUCT))
 
-    present = frame.operation_types == _T.CREATE_CLAIMABLE_BALANCE
+    present = frame.of_types((_T.CREATE_CLAIMABLE_BALANCE,))
     return listing(frame, CLAIMANT, OPERATION, read, present, pa.list_(_CLAIMANT_STRUCT))
 
 

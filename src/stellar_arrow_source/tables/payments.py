@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-import numpy as np
 from stellar_sdk.xdr import OperationType
 
 from stellar_arrow_source.tables.columns import amount, asset, muxed_pair
@@ -43,7 +42,7 @@ PAYMENT_TYPES: Final = (
 
 def _frame(batch: Batch) -> Frame:
     operations = batch.operations
-    return batch.subset(operations, np.isin(operations.operation_types, PAYMENT_TYPES))
+    return batch.subset(operations, operations.of_types(PAYMENT_TYPES))
 
 
 PAYMENTS: Final = Stream(

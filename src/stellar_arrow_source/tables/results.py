@@ -65,13 +65,14 @@ def read_source_amount(frame: Frame) -> pa.Array:
         return readers.i64(frame.batch.words, sent)
     received = frame.positions(_LAST_AMOUNT)
     rows = np.flatnonzero(received)
-    run = frame.children(CLAIM_ATOM, OP_RESULT)
+    first, counts = frame.batch.runs(CLAIM_ATOM, OP_RESULT)
+    results = frame.rows[OP_RESULT.name][rows]
     total = np.empty(len(rows), np.int64)
     atoms = _atoms(frame)
     first_hop_amounts(
         frame.batch.words,
-        run.first[rows],
-        run.counts[rows],
+        first[results],
+        counts[results],
         atoms.positions(_ATOM_ASSET),
         atoms.positions(_ATOM_AMOUNT),
         total,
@@ -87,7 +88,7 @@ def read_source_amount(frame: Frame) -> pa.Array:
         )
     values = frame.hypers(_SEND_AMOUNT).copy()
     # Without an atom nothing was exchanged: the destination's amount is the source's.
-    values[rows] = np.where(run.counts[rows] > 0, total, frame.hypers(_LAST_AMOUNT)[rows])
+    values[rows] = np.where(counts[results] > 0, total, frame.hypers(_LAST_AMOUNT)[rows])
     return readers.from_numpy(values, pa.int64(), (sent > 0) | (received > 0))
 
 

@@ -39,10 +39,8 @@ _SOROBAN_TYPES: Final = (
 )
 _FUNCTION: Final = "invokeHostFunctionOp.hostFunction"
 _CREATIONS: Final = ("createContract", "createContractV2")
-_WITH_PARAMETERS: Final = (
-    HostFunctionType.HOST_FUNCTION_TYPE_INVOKE_CONTRACT,
-    HostFunctionType.HOST_FUNCTION_TYPE_CREATE_CONTRACT_V2,
-)
+_INVOKE: Final = HostFunctionType.HOST_FUNCTION_TYPE_INVOKE_CONTRACT
+_CREATE_V2: Final = HostFunctionType.HOST_FUNCTION_TYPE_CREATE_CONTRACT_V2
 _CONTRACT_ADDRESS: Final = 1  # SC_ADDRESS_TYPE_CONTRACT
 
 
@@ -94,14 +92,15 @@ def _read_parameters(frame: Frame) -> pa.Array:
         return scval_json(frame.batch.words, parameters.positions(_PARAMETER))
 
     function = frame.words(_HOST_FUNCTION)
-    present = (frame.positions(_HOST_FUNCTION) > 0) & np.isin(function, _WITH_PARAMETERS)
+    present = frame.of_types((OperationType.INVOKE_HOST_FUNCTION,))
+    present &= (function == _INVOKE) | (function == _CREATE_V2)
     return listing(frame, PARAMETER, OPERATION, read, present, pa.list_(pa.string()))
 
 
 def _has_footprint(frame: Frame) -> Mask:
     if not frame.has_types(_SOROBAN_TYPES):
         return np.zeros(frame.length, np.bool_)
-    return np.isin(frame.operation_types, _SOROBAN_TYPES) & (frame.positions(_SOROBAN_DATA) > 0)
+    return frame.of_types(_SOROBAN_TYPES) & (frame.positions(_SOROBAN_DATA) > 0)
 
 
 def _footprint(relation: Relation, name: str) -> Column:

@@ -13,28 +13,39 @@ from stellar_arrow_source.xdr.jit import kernel, load32, load64
 
 @kernel
 def gather(table, slot, offset, rows, out):  # type: ignore[no-untyped-def]
-    """out[i] = position in column ``slot`` of row rows[i], plus ``offset``; 0 where the row is -1 or the mark 0."""
+    """out[i] = position in column ``slot`` of row rows[i], plus ``offset``; 0 where the row is -1 or the mark 0.
+
+    Returns how many are present.
+    """
+    found = 0
     for i in range(rows.shape[0]):
         row = rows[i]
-        out[i] = 0
+        position = np.int64(0)
         if row >= 0:
-            position = table[row, slot]
+            position = np.int64(table[row, slot])
             if position > 0:
-                out[i] = position + offset
+                position += offset
+                found += 1
+        out[i] = position
+    return found
 
 
 @kernel
 def gather_by_key(table, slots, offsets, keys, rows, out):  # type: ignore[no-untyped-def]
     """As gather, with slot and offset chosen by keys[i]; slot -1 means absent."""
+    found = 0
     for i in range(rows.shape[0]):
         key = keys[i]
         slot = slots[key]
         row = rows[i]
-        out[i] = 0
+        position = np.int64(0)
         if slot >= 0 and row >= 0:
-            position = table[row, slot]
+            position = np.int64(table[row, slot])
             if position > 0:
-                out[i] = position + offsets[key]
+                position += offsets[key]
+                found += 1
+        out[i] = position
+    return found
 
 
 @kernel
