@@ -6,6 +6,7 @@ merged anew for a result: so a maximum or a percentile is as exact after a ledge
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ import pyarrow.compute as pc
 
 LEDGER = "ledger_sequence"
 Unit = Literal["stroops", "ratio"] | None
+
+# Buffers that come over the wire may lie anywhere; Arrow's group-by is to copy those that lie badly, silently.
+os.environ.setdefault("ACERO_ALIGNMENT_HANDLING", "reallocate")
 
 # Sums run in 128-bit decimals: 10^38 holds more than 10^19 amounts of the largest int64.
 _EXACT = pa.decimal128(38, 0)
