@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -55,7 +56,7 @@ class Service:
         self._tables = tables
         self._began = time.monotonic()
         self._limiter = StreamLimiter(config.max_connections, config.prefetch_bytes)
-        self._watch = SourceWatch(open_source, tables, passphrase=config.passphrase, on_mismatch=self._fail)
+        self._watch = SourceWatch(open_source, tables, passphrase=config.passphrase, on_fatal=self._fail)
         metrics = Metrics()
         analytics = LedgerAnalytics() if config.enable_analytics else None
         tls = _tls(config)
@@ -226,9 +227,13 @@ def _tls(config: ServerConfig) -> tuple[bytes, bytes] | None:
     if config.tls_cert is None or config.tls_key is None:
         return None
     try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(config.tls_cert, config.tls_key)
         return config.tls_cert.read_bytes(), config.tls_key.read_bytes()
-    except OSError as error:
-        raise InvalidRequestError(f"cannot read {error.filename}: {error.strerror}") from None
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidRequestError(
+            f"cannot use {config.tls_cert} with {config.tls_key} for TLS: {error.strerror or error}; "
+            "both must be PEM files, and the key that of the certificate"
+        ) from None
 
 
 def _require_free(host: str, port: int, what: str, setting: str) -> None:

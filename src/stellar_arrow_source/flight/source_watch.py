@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from stellar_arrow_client.errors import StellarArrowError
+from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
 from stellar_arrow_source.errors import NetworkMismatchError, SourceUnavailableError
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.ledgers.source import Bounds, LedgerSource
@@ -34,8 +34,8 @@ class SourceWatch:
     """Opens the source and looks at it again and again from a thread.
 
     A source that cannot be reached is no reason to stop: the server says that it is not ready, and why, until
-    the source answers. Ledgers of another network than the one configured are one: ``on_mismatch`` is
-    called with the error, once.
+    the source answers. An endpoint that makes no sense and ledgers of another network than the one configured
+    are one: ``on_fatal`` is called with the error, once.
 
     Attributes:
         passphrase: of the network, as configured, as the source declares it, or as found by the hashes of
@@ -49,13 +49,13 @@ class SourceWatch:
         tables: Tables,
         *,
         passphrase: str | None,
-        on_mismatch: Callable[[NetworkMismatchError], None],
+        on_fatal: Callable[[StellarArrowError], None],
     ) -> None:
         self.passphrase = passphrase
         self.problem: str | None = NOT_LOOKED_YET
         self._open_source = open_source
         self._tables = tables
-        self._on_mismatch = on_mismatch
+        self._on_fatal = on_fatal
         self._source: LedgerSource | None = None
         self._decoder: LedgerDecoder | None = None
         self._network_checked = False
@@ -109,6 +109,7 @@ class SourceWatch:
         """Open the source unless done, ask how far it reaches, and decode a ledger until the network is settled.
 
         Raises:
+            InvalidRequestError: the endpoint makes no sense.
             SourceUnavailableError: the source does not answer.
             DecodeError: its newest ledger is damaged, or of a later protocol.
             NetworkMismatchError: the source holds another network than the one configured.
@@ -165,10 +166,10 @@ class SourceWatch:
         try:
             self.look()
             self.problem = None
-        except NetworkMismatchError as error:
+        except (InvalidRequestError, NetworkMismatchError) as error:
             self.problem = str(error)
             self._stop.set()
-            self._on_mismatch(error)
+            self._on_fatal(error)
         except StellarArrowError as error:
             self.problem = str(error)
         except Exception:
