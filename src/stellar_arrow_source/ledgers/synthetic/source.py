@@ -7,7 +7,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import get_type_hints
 from urllib.parse import parse_qsl, urlsplit
 
 from stellar_arrow_client.errors import GapError, InvalidRequestError
@@ -19,7 +20,7 @@ from stellar_arrow_source.networks import KNOWN_NETWORKS, network_id
 NETWORK_PASSPHRASE = KNOWN_NETWORKS["synthetic"]
 """Passphrase that the synthetic ledgers' hashes are made with."""
 
-_MAX_SEQUENCE = (1 << 32) - 1
+_MAX_SEQUENCE = (1 << 31) - 1  # an id (SEP-35) is a signed 64-bit integer with the sequence on top
 _CACHE_BYTES = 64 << 20
 _MAX_SNAPSHOTS = 64
 _MAX_WORLDS = 8
@@ -64,7 +65,7 @@ class Parameters:
             InvalidRequestError: a parameter is unknown, given twice, or no number.
         """
         parts = urlsplit(endpoint)
-        kinds = {field.name: type(field.default) for field in fields(cls)}
+        kinds: dict[str, type] = get_type_hints(cls)
         pairs = parse_qsl(parts.query, keep_blank_values=True)
         given = dict(pairs)
         unknown = sorted(given.keys() - kinds.keys())

@@ -1,0 +1,198 @@
+"""The command ``stellar-ledger-source``: serves ledgers over gRPC, verifies them, and tells what a source has."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+
+import click
+
+from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_client.options import Choice, Group, LedgerNumber, option, run_cli, standard_options
+from stellar_arrow_client.signals import draining
+from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
+from stellar_arrow_source.networks import KNOWN_NETWORKS, network_name
+
+LOG_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+_endpoint = click.argument("endpoint", envvar="SOURCE_ENDPOINT")
+_network = option(
+    "--network",
+    envvar="NETWORK_PASSPHRASE",
+    help=f"Network that the ledgers must belong to: {', '.join(KNOWN_NETWORKS)} or a passphrase.",
+)
+_format = option(
+    "--format", "output", type=Choice(["text", "json"]), default="text", help="For people or for programs."
+)
+
+
+@click.group("stellar-ledger-source", cls=Group)
+def command() -> None:
+    """Serve and verify Stellar ledgers.
+
+    An ENDPOINT is host:port or grpc://host:port of a RawLedgerService, the folder of a SEP-54 (Galexie) store
+    or file:///folder, or synthetic:// for made-up ledgers (synthetic://?ledgers=1000&start=2&rate=1&seed=x&
+    transactions=30; with a rate, as many more ledgers come each second).
+    """
+
+
+@command.command()
+@_endpoint
+@option("--host", default="127.0.0.1", envvar="LEDGER_HOST", help="Address to listen at; 0.0.0.0 for all.")
+@option("--port", type=click.IntRange(0, 65535), default=50053, envvar="LEDGER_PORT", help="Port; 0 for a free one.")
+@option(
+    "--max-calls",
+    type=click.IntRange(1, 4096),
+    default=64,
+    envvar="LEDGER_MAX_CALLS",
+    help="Calls and streams served at the same time; more are refused.",
+)
+@_network
+@standard_options("stellar-arrow-source")
+def serve(endpoint: str, host: str, port: int, max_calls: int, network: str | None) -> int | None:
+    """Serve the ledgers of ENDPOINT as RawLedgerService over gRPC."""
+    stop = threading.Event()
+    with _opened(endpoint, network) as source, draining(stop) as interruption:
+        from stellar_arrow_source.ledgers.service import RawLedgerServer
+
+        with RawLedgerServer(source, host, port, max_calls=max_calls) as server:
+            _log.info("serving %s at %s:%d", source.endpoint, host, server.port)
+            stop.wait()
+            _log.info("stopping on %s", interruption.signal and interruption.signal.name)
+    return None
+
+
+@command.command()
+@_endpoint
+@option("--start", type=LedgerNumber(), help="First ledger; the oldest one when left out.")
+@option("--end", type=LedgerNumber(), help="Last ledger, inclusive; the newest one when left out.")
+@option(
+    "--progress",
+    type=Choice(["auto", "bar", "log", "none"]),
+    default="auto",
+    envvar="STELLAR_ARROW_PROGRESS",
+    help="A bar, log lines, or nothing; auto is a bar on a terminal and log lines elsewhere.",
+)
+@_network
+@_format
+@standard_options("stellar-arrow-source")
+def verify(
+    endpoint: str, start: int | None, end: int | None, progress: str, network: str | None, output: str
+) -> int | None:
+    """Recompute all hashes that the headers of ENDPOINT's ledgers commit to."""
+    stop = threading.Event()
+    with _opened(endpoint, network) as source, draining(stop) as interruption:
+        from stellar_arrow_source.ledgers.verify import NOT_PROVEN, PROVEN, Verifier
+
+        first, last = _range(source, start, end)
+        verifier = Verifier(_passphrase(network) or source.network_passphrase)
+        with _shown(last - first + 1, progress) as show:
+            for ledger in source.ledgers(first, last, stop):
+                verifier.check(ledger)
+                show(ledger)
+    verified = verifier.verified
+    if output == "json":
+        facts = asdict(verified) | {"proven": PROVEN, "not_proven": NOT_PROVEN}
+        click.echo(json.dumps(facts | {"first": first, "last": first + verified.ledgers - 1}))
+    else:
+        network_text = network_name(verified.passphrase) if verified.passphrase else "unknown (no transaction)"
+        click.echo(
+            f"verified {verified.ledgers} ledgers from {first} on: {verified.transactions} transactions, "
+            f"{verified.links} links to the ledger before\n"
+            f"network: {network_text}\n"
+            f"proven: {PROVEN}\n"
+            f"not proven: {NOT_PROVEN}"
+        )
+    if interruption.signal is not None and verified.ledgers < last - first + 1:
+        return 128 + interruption.signal
+    return None
+
+
+@command.command()
+@_endpoint
+@_format
+@standard_options("stellar-arrow-source")
+def info(endpoint: str, output: str) -> None:
+    """Show which ledgers ENDPOINT has, and of which network."""
+    with _opened(endpoint, None) as source:
+        oldest, latest = source.bounds()
+    facts = {
+        "endpoint": source.endpoint,
+        "oldest": oldest,
+        "latest": latest,
+        "network_passphrase": source.network_passphrase,
+    }
+    if output == "json":
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name.replace('_', ' ')}: {'not told' if value is None else value}")
+
+
+@contextmanager
+def _opened(endpoint: str, network: str | None) -> Iterator[LedgerSource]:
+    # gRPC reads this when it is loaded; what it has to say is said by the errors of the sources.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from stellar_arrow_source.ledgers.endpoint import open_source
+
+    with closing(open_source(endpoint, passphrase=_passphrase(network))) as source:
+        yield source
+
+
+def _passphrase(network: str | None) -> str | None:
+    return None if network is None else KNOWN_NETWORKS.get(network, network)
+
+
+def _range(source: LedgerSource, start: int | None, end: int | None) -> tuple[int, int]:
+    """The range asked for, completed by what the source has.
+
+    Raises:
+        InvalidRequestError: it is empty, or the source does not tell its bounds.
+    """
+    if start is None or end is None:
+        oldest, latest = source.bounds()
+        start, end = start or oldest, end or latest
+    if start is None or end is None:
+        missing = "--start" if start is None else "--end"
+        raise InvalidRequestError(f"{source.endpoint} does not tell which ledgers it has: give {missing}")
+    if start > end:
+        raise InvalidRequestError(f"the range from {start} to {end} is empty: give --start and --end")
+    return start, end
+
+
+@contextmanager
+def _shown(total: int, mode: str) -> Iterator[Callable[[RawLedger], None]]:
+    """A function that shows progress, to be told every ledger."""
+    if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True)) as display:
+            task = display.add_task("ledgers", total=total)
+            yield lambda _: display.advance(task)
+        return
+    due = time.monotonic() + LOG_SECONDS
+    done = 0
+
+    def log(ledger: RawLedger) -> None:
+        nonlocal due, done
+        done += 1
+        if mode != "none" and time.monotonic() >= due:
+            due += LOG_SECONDS
+            _log.info("%d of %d ledgers, now at %d", done, total, ledger.sequence)
+
+    yield log
+
+
+def main() -> None:
+    """Entry point."""
+    run_cli(command)
