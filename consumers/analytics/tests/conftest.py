@@ -7,4 +7,5 @@ from analytics_consumer.analyses import ANALYSES, Analysis
 @pytest.fixture(params=ANALYSES, ids=lambda analysis: analysis.name)
 def analysis(request: pytest.FixtureRequest) -> Analysis:
     """Each analysis in turn."""
-    return request.param
+    chosen: Analysis = request.param
+    return chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from random import Random
+from typing import Any
 
 import pytest
 from analytics_consumer.analyses import ANALYSES, Analysis
@@ -18,8 +19,19 @@ ISSUER = "GA5ZSEJYB37JRC5AVCIA5MOP4RHTM335X2KGX3IHOJAPP5RE34K4KZVN"
 
 
 def result(seconds: int = 90) -> Result:
-    row = {"asset_type": "credit_alphanum4", "asset_code": "USDC", "asset_issuer": ISSUER, "successful": True}
-    lumens = {"asset_type": "native", "asset_code": "XLM", "asset_issuer": None, "successful": True, "amount": 5}
+    row: dict[str, Any] = {
+        "asset_type": "credit_alphanum4",
+        "asset_code": "USDC",
+        "asset_issuer": ISSUER,
+        "successful": True,
+    }
+    lumens: dict[str, Any] = {
+        "asset_type": "native",
+        "asset_code": "XLM",
+        "asset_issuer": None,
+        "successful": True,
+        "amount": 5,
+    }
     rows = [row | {"amount": 2**63 - 1}, row | {"amount": 2**63 - 1}, lumens]
     ledgers = [Made(53312000, 0, []), Made(53312001, seconds, rows)]
     return run_sink(ANALYSES[0], ledgers, minutes=60).results[-1]

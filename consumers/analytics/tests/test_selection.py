@@ -67,7 +67,7 @@ def test_assets_are_told_apart() -> None:
 
     def mask(*texts: str) -> list[bool]:
         chosen = AssetFilter.parse(texts)
-        return chosen.mask(pa.chunked_array([names]), pa.chunked_array([codes])).to_pylist()
+        return list(chosen.mask(pa.chunked_array([names]), pa.chunked_array([codes])).to_pylist())
 
     assert mask("native") == [True, False, False, False, False]
     assert mask(f"XLM:{ISSUER}") == [False, True, False, False, False]

@@ -79,11 +79,6 @@ class Chunks:
             tables[0] = between(tables[0], sequence, MAX_LEDGER)
         return pa.concat_tables([self._empty, *tables])
 
-    @property
-    def rows(self) -> int:
-        """Rows held, those of ledgers that have left but share a chunk with others included."""
-        return sum(table.num_rows for table in self._tables)
-
 
 class SlidingWindow:
     """The ledgers whose close time lies in (T - ``length``, T], T being the close time of the newest.
