@@ -50,6 +50,8 @@ def batch(*rows: tuple[int | None, int | None]) -> pa.RecordBatch:
     [
         ([(2, 20), (1, 10)], "rows of ledger 1 after those of 2"),
         ([(1, 10), (1, 11), (2, 20)], "two close times for one ledger"),
+        ([(1, -1), (2, 20)], "not between 1970 and 9999"),
+        ([(1, 10), (2, 2**62)], "not between 1970 and 9999"),
         ([(1, None), (2, 20)], "a row without ledger or close time"),
         ([(None, 10), (2, 20)], "a row without ledger or close time"),
     ],
@@ -57,6 +59,11 @@ def batch(*rows: tuple[int | None, int | None]) -> pa.RecordBatch:
 def test_contradictions_are_refused(rows: list[tuple[int | None, int | None]], message: str) -> None:
     with pytest.raises(IntegrityError, match=message):
         sink(no_clock).write(batch(*rows), Cursor(1, 2))
+
+
+def test_a_batch_of_all_ledgers_is_refused() -> None:
+    with pytest.raises(IntegrityError, match="ledgers 1 to 4294967295 as one batch"):
+        sink(no_clock).write(batch(), Cursor(1, 2**32 - 1))
 
 
 def test_the_clock_is_asked_only_for_ledgers_without_rows() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,9 @@ from .measures import LEDGER, Ratio
 from .result import Result
 from .selection import Selection
 from .window import Ledger, SlidingWindow, between
+
+_LAST_TIME = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1_000_000
+_MAX_LEDGERS = 1 << 20  # of a batch; servers send some thousands at most
 
 #: Close times, in microseconds since 1970, of the ledgers from the first to the last given, inclusive.
 Clock = Callable[[int, int], Mapping[int, int]]
@@ -145,6 +149,8 @@ class AnalyticsSink:
 
     def _complete(self, table: pa.Table, cursor: Cursor) -> list[Ledger]:
         """The ledgers that the batch completes, with their close times."""
+        if cursor.last - cursor.first >= _MAX_LEDGERS:
+            raise IntegrityError(f"the server sent ledgers {cursor.first} to {cursor.last} as one batch")
         closed = _close_times(table)
         absent = [sequence for sequence in range(cursor.first, cursor.last + 1) if sequence not in closed]
         if absent:
@@ -165,6 +171,8 @@ def _close_times(table: pa.Table) -> dict[int, int]:
         raise IntegrityError("the server sent a row without ledger or close time")
     sequences = table[LEDGER].to_numpy().astype(np.int64)
     closed = table[CLOSE_TIME].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    if not ((closed >= 0) & (closed <= _LAST_TIME)).all():
+        raise IntegrityError("the server sent a close time that is not between 1970 and 9999")
     step = np.diff(sequences)
     if (step < 0).any():
         at = int(np.argmax(step < 0))
