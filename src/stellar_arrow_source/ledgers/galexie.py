@@ -6,7 +6,7 @@ import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -90,7 +90,10 @@ class GalexieStore:
                 self._wait(start, stop)
                 continue
             reading = ahead.popleft()
-            batch = reading.result()
+            try:
+                batch = reading.result()
+            except CancelledError:
+                raise self._closed() from None
             depth = max(1, min(_READ_AHEAD_BYTES // _size(reading), _READ_AHEAD_FILES))
             if start < batch[0].sequence:
                 raise GapError(f"{self.folder} begins with ledger {batch[0].sequence}, after ledger {start}")
@@ -177,7 +180,10 @@ class GalexieStore:
             if (known := self._cache.get(batch.first)) is not None and not known.cancelled():
                 self._cache.move_to_end(batch.first)
                 return known
-            future = self._pool.submit(_read_batch, path, batch)
+            try:
+                future = self._pool.submit(_read_batch, path, batch)
+            except RuntimeError:
+                raise self._closed() from None
             self._cache[batch.first] = future
         future.add_done_callback(lambda done: self._account(batch.first, done))
         return future
@@ -195,6 +201,9 @@ class GalexieStore:
                 if ready is None:
                     return
                 self._cached_bytes -= _size(self._cache.pop(ready))
+
+    def _closed(self) -> SourceUnavailableError:
+        return SourceUnavailableError(f"the ledger store {self.folder} has been closed")
 
     def _unreadable(self, error: OSError) -> SourceUnavailableError:
         return SourceUnavailableError(f"cannot read the ledger store {self.folder}: {error.strerror}")
