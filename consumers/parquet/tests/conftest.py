@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -132,15 +133,21 @@ class Command:
         assert "Traceback" not in done.stderr
         return done
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """Start and leave running."""
-        return subprocess.Popen(
+    @contextmanager
+    def start(self, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+        """Start and leave running, but no longer than the context."""
+        process = subprocess.Popen(
             [self.program, *map(str, arguments)],
             env=os.environ | self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture

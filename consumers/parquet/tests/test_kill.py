@@ -27,11 +27,11 @@ def test_fifty_kills_leave_the_archive_undisturbed(tmp_path, payments, command, 
     ) as server:
         resumed_at = set()
         for _ in range(KILLS):
-            process = command.start(server.address, killed, FIRST, LAST, *often)
-            server.wait_for_batches(server.batches + chance.randrange(1, 50), 30)
-            time.sleep(chance.random() * 0.03)
-            process.kill()
-            _, said = process.communicate(timeout=30)
+            with command.start(server.address, killed, FIRST, LAST, *often) as process:
+                server.wait_for_batches(server.batches + chance.randrange(1, 50), 30)
+                time.sleep(chance.random() * 0.03)
+                process.kill()
+                _, said = process.communicate(timeout=30)
             assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {said}"
             resumed_at.add(Manifest.load(killed).covered.last)
         assert len(resumed_at) > KILLS / 2, "the kills must meet an archive that grows"

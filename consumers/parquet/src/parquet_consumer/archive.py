@@ -43,7 +43,8 @@ class Archive:
     """An archive open for writing; only one process at a time can have it open.
 
     Opening removes what an interrupted run left: a torn line of the manifest, temporary files, and complete ones that
-    it did not come to record (their ledgers are fetched again). A file that does not bear one of the archive's names is never touched.
+    it did not come to record (their ledgers are fetched again). A file that does not bear one of the archive's names
+    is never touched.
 
     Raises:
         ArchiveError: the folder cannot be written.

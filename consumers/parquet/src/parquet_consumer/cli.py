@@ -175,10 +175,10 @@ def _run(
 
     exit_code: int = ExitCode.OK
     with ExitStack() as stack:
-        archives = {target.folder: Archive(target.folder) for target in targets}
-        for opened in archives.values():
-            stack.callback(opened.close)
+        archives: dict[Path, Archive] = {}
         for target in targets:
+            archives[target.folder] = Archive(target.folder)
+            stack.callback(archives[target.folder].close)
             for first, last in target.gaps:
                 log.warning(
                     "%s lacks ledgers %s to %s; fetch them with --range %s:%s", target.folder, first, last, first, last

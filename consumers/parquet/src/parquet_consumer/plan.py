@@ -31,7 +31,7 @@ class Target:
         schema: of the stream.
         request: what is asked for, whether or not the archive holds parts of it.
         missing: the sub-ranges to fetch, ascending; the end of the last one is None to follow the tip.
-        gaps: ranges that the archive lacks before the request.
+        gaps: ranges that a request which goes on where the archive ends leaves missing.
     """
 
     folder: Path
@@ -106,7 +106,7 @@ def _plan_target(
             StreamRequest(stream, first, last, columns, wanted.filter)
             for first, last in manifest.covered.missing(start, wanted.end)
         ]
-    gaps = [gap for gap in manifest.covered.gaps() if start is not None and gap[1] < start]
+    gaps = manifest.covered.gaps() if wanted.start is None else []
     return Target(folder=folder, schema=schema, request=request, missing=tuple(missing), gaps=tuple(gaps))
 
 
