@@ -72,6 +72,12 @@ def test_deep_nesting_neither_crashes_nor_hangs(kind: str, depth: int) -> None:
         assert isinstance(outcome, DecodeError)
 
 
+def test_nesting_costs_no_stack() -> None:
+    """A chain of negations holds nothing back on the way down, so its length alone must not end the process."""
+    outcome = attempt(full_decoder(PUBNET), nested_ledger("ClaimPredicate not", 4_000_000, NETWORK_ID))
+    assert isinstance(outcome, DecodeError)
+
+
 def test_the_bad_ledger_of_a_batch_is_named() -> None:
     chance = random.Random(5)
     decoder = full_decoder(PUBNET)
