@@ -1,4 +1,4 @@
-"""What all compiled kernels share: ``kernel``, ``load32``, ``load64``, ``load_int``.
+"""What all compiled kernels share: ``kernel``, ``helper``, ``load32``, ``load64``, ``load_int``.
 
 A kernel is a plain loop over numpy arrays. With ``NUMBA_DISABLE_JIT=1`` the kernels run as plain Python, so they
 must not rely on wrapping arithmetic.
@@ -32,7 +32,7 @@ def _stamp() -> str:
     digest = hashlib.sha256(repr(numba.config.BOUNDSCHECK).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         source = path.read_bytes()
-        if b"@kernel" in source:
+        if b"@kernel" in source or b"@helper" in source:
             digest.update(source)
     return digest.hexdigest()[:12]
 
@@ -42,12 +42,25 @@ _STAMP = _stamp()
 
 def kernel(function: Function) -> Function:
     """Compile a loop to machine code that runs without the interpreter lock, kept on disk between runs."""
+    return _compiled(function)
+
+
+def helper(function: Function) -> Function:
+    """Compile a function that kernels call for each row; it must create no array.
+
+    Without that need it is spared counting references to its arguments, atomic operations that can cost more than
+    the work itself.
+    """
+    return _compiled(function, _nrt=False)
+
+
+def _compiled(function: Function, **options: bool) -> Function:
     # numba would serve code with stale callees after a change in another file: the name is part of its cache key
     function.__qualname__ += f"-{_STAMP}"
-    return cast(Function, numba.njit(nogil=True, cache=True)(function))
+    return cast(Function, numba.njit(nogil=True, cache=True, **options)(function))
 
 
-@kernel
+@helper
 def load32(words: Words, p: int) -> np.uint32:
     """The unsigned 32-bit integer at word `p`."""
     v = words[np.uint64(p)]
@@ -60,13 +73,13 @@ def load32(words: Words, p: int) -> np.uint32:
     )
 
 
-@kernel
+@helper
 def load64(words: Words, p: int) -> np.uint64:
     """The unsigned 64-bit integer at words `p` and `p` + 1."""
     return np.uint64((np.uint64(load32(words, p)) << np.uint64(32)) | np.uint64(load32(words, p + 1)))
 
 
-@kernel
+@helper
 def load_int(words: Words, p: int) -> int:
     """``load32`` as a signed 64-bit integer, for counts, lengths and discriminants."""
     return np.int64(load32(words, p))  # type: ignore[return-value]  # int() would stay unsigned

@@ -1,19 +1,30 @@
 """Pieces of XDR-JSON (SEP-51) for the kernels that write it.
 
-``put`` (literal bytes), ``put_unsigned``, ``put_signed`` (64 bits), ``put_wide`` (128 and 256 bits), ``put_hex``,
-``put_string`` write at data[o:] and return where they end. ``grown`` makes room; ``MARGIN`` bytes of it hold
-anything of fixed size that is written for one value.
+``put`` (literal bytes), ``put_choice`` (of ``literals``), ``put_unsigned``, ``put_signed`` (64 bits), ``put_wide``
+(128 and 256 bits), ``put_hex`` and ``put_string`` write at data[o:] and return where they end. ``Writer`` is what the
+kernels have in common.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 
-from stellar_arrow_source.xdr.jit import Bytes, Words, kernel, load32
+from stellar_arrow_source.xdr.jit import Bytes, Offsets, Positions, Words, helper, load32
 from stellar_arrow_source.xdr.text import ESCAPE, HEX
 
+Writer: TypeAlias = Callable[[Words, Positions, int, Offsets, Bytes], tuple[int, int]]
+"""(words, pos, first, offsets, data) → (status, row): write the JSON of pos[first:] at data[offsets[first]:].
+
+It stops before `row`: DONE (at the end), FULL (`data` is too small for the row), MALFORMED (no valid value there).
+A writer neither allocates nor reassigns arrays in its loop, where counting references would cost most of the time.
+"""
+DONE, FULL, MALFORMED = range(3)
 MARGIN = 512
+"""Bytes that hold anything of fixed size that is written for one value."""
 STRING_GROWTH = 5
 r"""Most characters for one byte of a string: ``\\xNN``, its backslash doubled for JSON."""
 
@@ -21,24 +32,35 @@ _QUOTE, _BACKSLASH, _HEX_ESCAPE = ord('"'), ord("\\"), ord("x")
 _BILLION = 1_000_000_000
 
 
-@kernel
-def grown(data: Bytes, used: int, more: int) -> Bytes:
-    """`data`, or a larger copy of what is used of it when fewer than `more` bytes are left."""
-    if used + more <= data.shape[0]:
-        return data
-    larger = np.empty(max(2 * data.shape[0], used + more), np.uint8)
-    larger[:used] = data[:used]
-    return larger
+class Literals(NamedTuple):
+    """Byte strings to choose from at run time; a tuple of them would be copied at each use."""
+
+    offsets: Offsets
+    letters: Bytes
 
 
-@kernel
+def literals(*texts: bytes) -> Literals:
+    return Literals(np.cumsum([0, *map(len, texts)], dtype=np.int32), np.frombuffer(b"".join(texts), np.uint8))
+
+
+@helper
 def put(literal: bytes, data: Bytes, o: int) -> int:
     for k in range(len(literal)):
         data[np.uint64(o + k)] = literal[k]
     return o + len(literal)
 
 
-@kernel
+@helper
+def put_choice(offsets: Offsets, letters: Bytes, choice: int, data: Bytes, o: int) -> int:
+    """One of the ``literals``."""
+    first: int = offsets[np.uint64(choice)]
+    n: int = offsets[np.uint64(choice + 1)] - first
+    for k in range(n):
+        data[np.uint64(o + k)] = letters[np.uint64(first + k)]
+    return o + n
+
+
+@helper
 def put_unsigned(value: np.uint64, data: Bytes, o: int) -> int:
     """Decimal digits."""
     end = o + 1
@@ -53,7 +75,7 @@ def put_unsigned(value: np.uint64, data: Bytes, o: int) -> int:
     return end
 
 
-@kernel
+@helper
 def put_signed(value: np.uint64, data: Bytes, o: int) -> int:
     """Decimal of a 64-bit two's complement number."""
     if value >> np.uint64(63):
@@ -62,7 +84,7 @@ def put_signed(value: np.uint64, data: Bytes, o: int) -> int:
     return put_unsigned(value, data, o)
 
 
-@kernel
+@helper
 def put_wide(words: Words, p: int, width: int, signed: bool, limbs: npt.NDArray[np.uint64], data: Bytes, o: int) -> int:
     """Decimal of the `width` words at `p`; `limbs` is room for as many."""
     negative = signed and (load32(words, p) >> np.uint32(31)) != 0
@@ -104,7 +126,7 @@ def put_wide(words: Words, p: int, width: int, signed: bool, limbs: npt.NDArray[
     return o + last - start
 
 
-@kernel
+@helper
 def put_hex(raw: Bytes, start: int, n: int, data: Bytes, o: int) -> int:
     """Lower-case hexadecimal of n bytes."""
     for k in range(n):
@@ -115,7 +137,7 @@ def put_hex(raw: Bytes, start: int, n: int, data: Bytes, o: int) -> int:
     return o
 
 
-@kernel
+@helper
 def put_string(raw: Bytes, start: int, n: int, data: Bytes, o: int) -> int:
     """n bytes as SEP-51 escaped ASCII inside a JSON string, without the quotes around it."""
     for k in range(n):

@@ -1,12 +1,12 @@
 """Kernels behind :mod:`readers` for numbers, unions, runs of bytes and enums.
 
-Numbers: ``count_present``, ``gather_u32``, ``gather_i64``, ``gather_bool``, ``gather_words``.
+Numbers: ``count_between``, ``gather_u32``, ``gather_i64``, ``gather_bool``, ``gather_words``.
 Unions: ``split_muxed``, ``split_asset``, ``split_asset_code``.
 Variable length, each a measuring pass (writes the offsets, returns the total) and a writing pass:
 ``measure_opaque``, ``copy_opaque``, ``measure_span``, ``copy_span``, ``measure_enum``, ``write_enum``.
 
 Arguments: `words` and `pos` as in :mod:`jit`; `out` and `data` are written, `offsets` are Arrow offsets
-(int32, rows + 1). An absent row (position 0) is left zero or empty; gathers return how many there are.
+(int32, rows + 1). An absent row (position 0) is left zero or empty.
 The positions come from the walker, which has checked every length against the end of its ledger.
 """
 
@@ -19,54 +19,45 @@ from stellar_arrow_source.xdr.jit import Bytes, Mask, Offsets, Positions, Words,
 
 
 @kernel
-def count_present(pos: Positions) -> int:
-    """How many rows have a value."""
-    present = 0
-    for i in range(pos.shape[0]):
-        present += 1 if pos[i] > 0 else 0
-    return present
+def count_between(values: Positions, low: int, high: int) -> int:
+    """How many of `values` are from `low` to `high`."""
+    count = 0
+    for i in range(values.shape[0]):
+        count += 1 if low <= values[i] <= high else 0
+    return count
 
 
 @kernel
-def gather_u32(words: Words, pos: Positions, out: Words) -> int:
-    nulls = 0
+def gather_u32(words: Words, pos: Positions, out: Words) -> None:
     for i in range(pos.shape[0]):
         if pos[i] > 0:
             out[i] = load32(words, pos[i])
         else:
             out[i] = 0
-            nulls += 1
-    return nulls
 
 
 @kernel
-def gather_i64(words: Words, pos: Positions, out: npt.NDArray[np.uint64]) -> int:
-    nulls = 0
+def gather_i64(words: Words, pos: Positions, out: npt.NDArray[np.uint64]) -> None:
     for i in range(pos.shape[0]):
         if pos[i] > 0:
             out[i] = load64(words, pos[i])
         else:
             out[i] = 0
-            nulls += 1
-    return nulls
 
 
 @kernel
-def gather_bool(words: Words, pos: Positions, out: Mask) -> int:
-    nulls = 0
+def gather_bool(words: Words, pos: Positions, out: Bytes) -> None:
+    """One bit a row, from the lowest bit of the first byte on."""
+    for k in range(out.shape[0]):
+        out[k] = 0
     for i in range(pos.shape[0]):
-        if pos[i] > 0:
-            out[i] = words[np.uint64(pos[i])] != 0
-        else:
-            out[i] = False
-            nulls += 1
-    return nulls
+        if pos[i] > 0 and words[np.uint64(pos[i])] != 0:
+            out[i >> 3] |= np.uint8(1 << (i & 7))
 
 
 @kernel
-def gather_words(words: Words, pos: Positions, out: npt.NDArray[np.uint32]) -> int:
+def gather_words(words: Words, pos: Positions, out: npt.NDArray[np.uint32]) -> None:
     """Copy the words at each position to a row of `out` (rows, words per row), in memory order."""
-    nulls = 0
     width = out.shape[1]
     for i in range(pos.shape[0]):
         p = pos[i]
@@ -74,10 +65,8 @@ def gather_words(words: Words, pos: Positions, out: npt.NDArray[np.uint32]) -> i
             for k in range(width):
                 out[i, k] = words[np.uint64(p + k)]
         else:
-            nulls += 1
             for k in range(width):
                 out[i, k] = 0
-    return nulls
 
 
 @kernel
@@ -152,13 +141,13 @@ def copy_opaque(words: Words, pos: Positions, offsets: Offsets, data: Bytes) -> 
 
 @kernel
 def measure_span(start: Positions, end: Positions, offsets: Offsets) -> int:
-    """Lengths in words (not bytes) of the spans start..end."""
+    """Lengths of the spans start..end."""
     total = 0
     offsets[0] = 0
     for i in range(start.shape[0]):
         if start[i] > 0:
-            total += end[i] - start[i]
-        offsets[i + 1] = total * 4
+            total += (end[i] - start[i]) * 4
+        offsets[i + 1] = total
     return total
 
 

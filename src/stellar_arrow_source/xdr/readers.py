@@ -13,8 +13,9 @@ Numbers and bytes: ``u32``, ``i64``, ``boolean``, ``fixed``, ``binary``, ``span`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,70 +25,58 @@ from stellar_arrow_source.xdr import kernels
 from stellar_arrow_source.xdr import strkey as strkeys
 from stellar_arrow_source.xdr import text as texts
 from stellar_arrow_source.xdr.jit import Bytes, Mask, Offsets, Positions, Words
+from stellar_arrow_source.xdr.json_text import FULL, MALFORMED, Writer
 from stellar_arrow_source.xdr.strkey import Version
+from stellar_arrow_source.xdr.walk import DEPTH
 
 _MAX_BYTES = 2**31 - 1
+_LAST_POSITION = 2**63 - 1
 _MAX_CODES = 1 << 16
+_JSON_BYTES = 128  # a first guess of the length of a value
 
 
 def u32(words: Words, pos: Positions, type: pa.DataType = pa.uint32()) -> pa.Array:  # noqa: B008
     """32-bit integers; `type` may be any other type of that width, such as int32."""
-    out = np.empty(len(pos), np.uint32)
-    return _fixed_width(type, out, pos, kernels.gather_u32(words, pos, out))
+    return _fixed_width(type, words, pos, kernels.gather_u32, np.uint32, len(pos))
 
 
 def i64(words: Words, pos: Positions, type: pa.DataType = pa.int64()) -> pa.Array:  # noqa: B008
     """64-bit integers; `type` may be any other type of that width, such as uint64 or a timestamp."""
-    out = np.empty(len(pos), np.uint64)
-    return _fixed_width(type, out, pos, kernels.gather_i64(words, pos, out))
+    return _fixed_width(type, words, pos, kernels.gather_i64, np.uint64, len(pos))
 
 
 def boolean(words: Words, pos: Positions) -> pa.Array:
     """XDR bools."""
-    out = np.empty(len(pos), np.bool_)
-    nulls = kernels.gather_bool(words, pos, out)
-    return _fixed_width(pa.bool_(), np.packbits(out, bitorder="little"), pos, nulls)
+    return _fixed_width(pa.bool_(), words, pos, kernels.gather_bool, np.uint8, (len(pos) + 7) // 8)
 
 
 def fixed(words: Words, pos: Positions, nbytes: int) -> pa.Array:
     """opaque[nbytes] as fixed_size_binary[nbytes]; `nbytes` is a multiple of 4."""
     if nbytes % 4:
         raise ValueError(f"fixed() reads whole words, not {nbytes} bytes")
-    out = np.empty((len(pos), nbytes // 4), np.uint32)
-    return _fixed_width(pa.binary(nbytes), out, pos, kernels.gather_words(words, pos, out))
+    return _fixed_width(pa.binary(nbytes), words, pos, kernels.gather_words, np.uint32, (len(pos), nbytes // 4))
 
 
 def binary(words: Words, pos: Positions, type: pa.DataType = pa.binary()) -> pa.Array:  # noqa: B008
     """Variable-length opaques, from the position of the length word."""
-    nulls = _nulls(pos)
-    if nulls == len(pos):
-        return pa.nulls(nulls, type)
-    offsets = _offsets(pos)
-    data = _room(kernels.measure_opaque(words, pos, offsets))
-    kernels.copy_opaque(words, pos, offsets, data)
-    return _variable(type, offsets, data, pos > 0 if nulls else None, nulls)
+    return _variable_width(type, words, pos, kernels.measure_opaque, kernels.copy_opaque)
 
 
 def span(words: Words, start: Positions, end: Positions) -> pa.Array:
     """The bytes of words[start:end] as binary; start 0 = null."""
-    nulls = _nulls(start)
-    if nulls == len(start):
-        return pa.nulls(nulls, pa.binary())
-    offsets = _offsets(start)
-    data = _room(kernels.measure_span(start, end, offsets) * 4)
-    kernels.copy_span(words, start, end, data.view(np.uint32))
-    return _variable(pa.binary(), offsets, data, start > 0 if nulls else None, nulls)
+
+    def measure(words: Words, start: Positions, offsets: Offsets) -> int:
+        return kernels.measure_span(start, end, offsets)
+
+    def copy(words: Words, start: Positions, offsets: Offsets, data: Bytes) -> None:
+        kernels.copy_span(words, start, end, data.view(np.uint32))
+
+    return _variable_width(pa.binary(), words, start, measure, copy)
 
 
 def text(words: Words, pos: Positions) -> pa.Array:
     r"""XDR strings as SEP-51 text: printable ASCII as it is, ``\\``, ``\0 \t \n \r``, other bytes ``\xNN``."""
-    nulls = _nulls(pos)
-    if nulls == len(pos):
-        return pa.nulls(nulls, pa.string())
-    offsets = _offsets(pos)
-    data = _room(texts.measure_text(words, pos, offsets))
-    texts.write_text(words, pos, offsets, data)
-    return _variable(pa.string(), offsets, data, pos > 0 if nulls else None, nulls)
+    return _variable_width(pa.string(), words, pos, texts.measure_text, texts.write_text)
 
 
 def utf8_or_null(words: Words, pos: Positions) -> tuple[pa.Array, pa.Array]:
@@ -99,24 +88,19 @@ def utf8_or_null(words: Words, pos: Positions) -> tuple[pa.Array, pa.Array]:
 
 def base64_fixed(words: Words, pos: Positions, nbytes: int) -> pa.Array:
     """opaque[nbytes] as padded Base64 (RFC 4648)."""
-    nulls = _nulls(pos)
-    if nulls == len(pos):
-        return pa.nulls(nulls, pa.string())
-    offsets = _offsets(pos)
-    data = _room((len(pos) - nulls) * ((nbytes + 2) // 3 * 4))
-    texts.write_base64(words, pos, nbytes, offsets, data)
-    return _variable(pa.string(), offsets, data, pos > 0 if nulls else None, nulls)
+
+    def measure(words: Words, pos: Positions, offsets: Offsets) -> int:
+        return texts.measure_base64(pos, nbytes, offsets)
+
+    def write(words: Words, pos: Positions, offsets: Offsets, data: Bytes) -> None:
+        texts.write_base64(words, pos, nbytes, offsets, data)
+
+    return _variable_width(pa.string(), words, pos, measure, write)
 
 
 def decimal_u64(words: Words, pos: Positions) -> pa.Array:
     """Unsigned 64-bit integers as decimal text."""
-    nulls = _nulls(pos)
-    if nulls == len(pos):
-        return pa.nulls(nulls, pa.string())
-    offsets = _offsets(pos)
-    data = _room(texts.measure_decimal(words, pos, offsets))
-    texts.write_decimal(words, pos, offsets, data)
-    return _variable(pa.string(), offsets, data, pos > 0 if nulls else None, nulls)
+    return _variable_width(pa.string(), words, pos, texts.measure_decimal, texts.write_decimal)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,10 +124,10 @@ class EnumTable:
 
 def enum(codes: Positions, table: EnumTable) -> pa.Array:
     """Names of int64 `codes`; null where the table has no name."""
+    if not kernels.count_between(codes, table.lowest, table.lowest + len(table.names) - 2):
+        return pa.nulls(len(codes), pa.string())
     offsets, valid = _offsets(codes), np.empty(len(codes), np.bool_)
     data = _room(kernels.measure_enum(codes, table.lowest, table.names, offsets, valid))
-    if not len(data):
-        return pa.nulls(len(codes), pa.string())
     kernels.write_enum(codes, table.lowest, table.names, table.letters, offsets, data)
     return _masked_text(offsets, data, valid)
 
@@ -184,6 +168,8 @@ def asset_type(types: Positions) -> pa.Array:
 
 def asset_code(words: Words, types: Positions, code: Positions) -> pa.Array:
     """Asset codes as SEP-51 text without trailing NULs; XLM for native, null for pool shares and absent."""
+    if not kernels.count_between(types, 0, 2):
+        return pa.nulls(len(types), pa.string())
     offsets, valid = _offsets(types), np.empty(len(types), np.bool_)
     data = _room(texts.measure_asset_code(words, types, code, offsets, valid))
     texts.write_asset_code(words, types, code, offsets, data)
@@ -202,49 +188,35 @@ def account(words: Words, pos: Positions) -> pa.Array:
 
 def strkey(words: Words, pos: Positions, version: int) -> pa.Array:
     """32-byte payloads as strkeys of the kind that `version` (a :class:`strkey.Version`) names."""
-    nulls = _nulls(pos)
-    if nulls == len(pos):
-        return pa.nulls(nulls, pa.string())
-    offsets = _offsets(pos)
-    data = _room((len(pos) - nulls) * strkeys.KEY_CHARS)
-    strkeys.write_keys(words, pos, int(version), offsets, data.view(np.uint16))
-    return _variable(pa.string(), offsets, data, pos > 0 if nulls else None, nulls)
+
+    def write(words: Words, pos: Positions, offsets: Offsets, data: Bytes) -> None:
+        strkeys.write_keys(words, pos, int(version), offsets, data.view(np.uint16))
+
+    return _variable_width(pa.string(), words, pos, strkeys.measure_keys, write)
 
 
 def muxed_account(words: Words, muxed_id: Positions, key: Positions) -> pa.Array:
     """Ids and keys as :func:`split_muxed` finds them, as M… strkeys; null where there is no id."""
-    nulls = _nulls(muxed_id)
-    if nulls == len(muxed_id):
-        return pa.nulls(nulls, pa.string())
-    rows, offsets = _located(muxed_id)
-    return _strkeys(words, rows, offsets, strkeys.locate_muxed(muxed_id, key, rows, offsets), nulls)
+
+    def locate(words: Words, muxed_id: Positions, rows: Positions, offsets: Offsets) -> int:
+        return strkeys.locate_muxed(muxed_id, key, rows, offsets)
+
+    return _located_strkeys(words, muxed_id, locate)
 
 
 def claimable_balance(words: Words, pos: Positions) -> pa.Array:
     """ClaimableBalanceID as B… strkeys."""
-    nulls = _nulls(pos)
-    if nulls == len(pos):
-        return pa.nulls(nulls, pa.string())
-    rows, offsets = _located(pos)
-    return _strkeys(words, rows, offsets, strkeys.locate_balances(pos, rows, offsets), nulls)
+    return _located_strkeys(words, pos, strkeys.locate_balances)
 
 
 def address(words: Words, pos: Positions) -> pa.Array:
     """SCAddress as the strkey of its arm: G, C, M, B or L."""
-    nulls = _nulls(pos)
-    if nulls == len(pos):
-        return pa.nulls(nulls, pa.string())
-    rows, offsets = _located(pos)
-    return _strkeys(words, rows, offsets, strkeys.locate_addresses(words, pos, rows, offsets), nulls)
+    return _located_strkeys(words, pos, strkeys.locate_addresses)
 
 
 def signer_key(words: Words, pos: Positions) -> pa.Array:
     """SignerKey as the strkey of its arm: G, T, X or P."""
-    nulls = _nulls(pos)
-    if nulls == len(pos):
-        return pa.nulls(nulls, pa.string())
-    rows, offsets = _located(pos)
-    return _strkeys(words, rows, offsets, strkeys.locate_signers(words, pos, rows, offsets), nulls)
+    return _located_strkeys(words, pos, strkeys.locate_signers)
 
 
 def from_numpy(values: npt.NDArray[np.generic], type: pa.DataType, valid: Mask | None = None) -> pa.Array:
@@ -273,25 +245,32 @@ def list_array(
     return pa.Array.from_buffers(type or pa.list_(child.type), len(offsets) - 1, buffers, nulls, children=[child])
 
 
-def text_array(offsets: Offsets, data: Bytes, total: int, pos: Positions) -> pa.Array:
-    """A string array of the first `total` bytes of `data`; null where `pos` is 0."""
-    _check_size(total)
+def json_array(write: Writer, words: Words, pos: Positions, what: str) -> pa.Array:
+    """The JSON that `write` gives for each position; null where absent. ValueError where there is no `what`."""
+    nulls = _nulls(pos)
+    if nulls == len(pos):
+        return pa.nulls(nulls, pa.string())
+    offsets = np.zeros(len(pos) + 1, np.int32)
+    data = _room(_JSON_BYTES * (len(pos) + 16))
+    status, row = write(words, pos, 0, offsets, data)
+    while status == FULL:
+        larger = _room(2 * len(data))
+        larger[: offsets[row]] = data[: offsets[row]]
+        data = larger
+        status, row = write(words, pos, row, offsets, data)
+    if status == MALFORMED:
+        raise ValueError(f"no valid {what} at word {pos[row]}, or nested deeper than {DEPTH}")
     bitmap, nulls = _validity(pos > 0)
-    return pa.Array.from_buffers(
-        pa.string(), len(pos), [bitmap, pa.py_buffer(offsets), pa.py_buffer(data[:total])], nulls
-    )
+    buffers = [bitmap, pa.py_buffer(offsets), pa.py_buffer(data[: offsets[-1]])]
+    return pa.Array.from_buffers(pa.string(), len(pos), buffers, nulls)
 
 
 def _nulls(pos: Positions) -> int:
-    return len(pos) - kernels.count_present(pos)
+    return len(pos) - kernels.count_between(pos, 1, _LAST_POSITION)
 
 
 def _offsets(rows: Positions) -> Offsets:
     return np.empty(len(rows) + 1, np.int32)
-
-
-def _located(pos: Positions) -> tuple[Positions, Offsets]:
-    return np.empty((len(pos), 4), np.int64), _offsets(pos)
 
 
 def _check_size(nbytes: int) -> None:
@@ -316,27 +295,54 @@ def _validity(valid: Mask | None) -> tuple[pa.Buffer | None, int]:
     return _bitmap(valid) if nulls else None, nulls
 
 
-def _fixed_width(type: pa.DataType, out: npt.NDArray[np.generic], pos: Positions, nulls: int) -> pa.Array:
-    rows = len(pos)
-    if nulls == rows:
-        return pa.nulls(rows, type)
-    return pa.Array.from_buffers(type, rows, [_bitmap(pos > 0) if nulls else None, pa.py_buffer(out)], nulls)
+def _fixed_width(
+    type: pa.DataType,
+    words: Words,
+    pos: Positions,
+    gather: Callable[[Words, Positions, Any], None],
+    dtype: type[np.generic],
+    shape: int | tuple[int, int],
+) -> pa.Array:
+    nulls = _nulls(pos)
+    if nulls == len(pos):
+        return pa.nulls(nulls, type)
+    out = np.empty(shape, dtype)
+    gather(words, pos, out)
+    return pa.Array.from_buffers(type, len(pos), [_bitmap(pos > 0) if nulls else None, pa.py_buffer(out)], nulls)
 
 
-def _variable(type: pa.DataType, offsets: Offsets, data: Bytes, valid: Mask | None, nulls: int) -> pa.Array:
-    buffers = [None if valid is None else _bitmap(valid), pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.Array.from_buffers(type, len(offsets) - 1, buffers, nulls)
+def _variable_width(
+    type: pa.DataType,
+    words: Words,
+    pos: Positions,
+    measure: Callable[[Words, Positions, Offsets], int],
+    write: Callable[[Words, Positions, Offsets, Bytes], None],
+) -> pa.Array:
+    nulls = _nulls(pos)
+    if nulls == len(pos):
+        return pa.nulls(nulls, type)
+    offsets = _offsets(pos)
+    data = _room(measure(words, pos, offsets))
+    write(words, pos, offsets, data)
+    buffers = [_bitmap(pos > 0) if nulls else None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(type, len(pos), buffers, nulls)
+
+
+def _located_strkeys(
+    words: Words, pos: Positions, locate: Callable[[Words, Positions, Positions, Offsets], int]
+) -> pa.Array:
+    rows = np.empty((len(pos), 4), np.int64)
+
+    def measure(words: Words, pos: Positions, offsets: Offsets) -> int:
+        return locate(words, pos, rows, offsets)
+
+    def write(words: Words, pos: Positions, offsets: Offsets, data: Bytes) -> None:
+        strkeys.write_strkeys(words, rows, offsets, data)
+
+    return _variable_width(pa.string(), words, pos, measure, write)
 
 
 def _masked_text(offsets: Offsets, data: Bytes, valid: Mask) -> pa.Array:
     bitmap, nulls = _validity(valid)
-    if nulls == len(valid):
-        return pa.nulls(nulls, pa.string())
     buffers = [bitmap, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.string(), len(valid), buffers, nulls)
-
-
-def _strkeys(words: Words, rows: Positions, offsets: Offsets, total: int, nulls: int) -> pa.Array:
-    data = _room(total)
-    strkeys.write_strkeys(words, rows, offsets, data)
-    return _variable(pa.string(), offsets, data, rows[:, 0] > 0 if nulls else None, nulls)

@@ -9,19 +9,23 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stellar_arrow_source.xdr.jit import Bytes, Offsets, Positions, Words, kernel, load32, load64, load_int
+from stellar_arrow_source.xdr.jit import Bytes, Offsets, Positions, Words, helper, kernel, load32, load64, load_int
 from stellar_arrow_source.xdr.json_text import (
+    DONE,
+    FULL,
+    MALFORMED,
     MARGIN,
     STRING_GROWTH,
-    grown,
+    literals,
     put,
+    put_choice,
     put_hex,
     put_signed,
     put_string,
     put_unsigned,
     put_wide,
 )
-from stellar_arrow_source.xdr.readers import text_array
+from stellar_arrow_source.xdr.readers import json_array
 from stellar_arrow_source.xdr.strkey import STAGE_BYTES, address_payload, put_payload
 from stellar_arrow_source.xdr.walk import DEPTH
 
@@ -40,20 +44,20 @@ _ADDRESS_WORDS = np.array([10, 9, 11, 10, 9], np.int64)
 """Words of an SCAddress, by arm, its discriminant included."""
 _EXECUTABLE_WASM, _EXECUTABLE_STELLAR_ASSET = 0, 1
 
-_ERROR_TYPES = (
+_ERROR_TYPES = literals(
     b"contract", b"wasm_vm", b"context", b"storage", b"object", b"crypto", b"events", b"budget", b"value", b"auth",
 )  # fmt: skip
-_ERROR_CODES = (
+_ERROR_CODES = literals(
     b"arith_domain", b"index_bounds", b"invalid_input", b"missing_value", b"existing_value", b"exceeded_limit",
     b"invalid_action", b"internal_error", b"unexpected_type", b"unexpected_size",
 )  # fmt: skip
-_OPENINGS = (
+_OPENINGS = literals(
     b'{"bool":', b'"void"', b'{"error":{"', b'{"u32":', b'{"i32":', b'{"u64":"', b'{"i64":"', b'{"timepoint":"',
     b'{"duration":"', b'{"u128":"', b'{"i128":"', b'{"u256":"', b'{"i256":"', b'{"bytes":"', b'{"string":"',
     b'{"symbol":"', b'{"vec":', b'{"map":', b'{"address":"', b'{"contract_instance":{"executable":',
     b'"ledger_key_contract_instance"', b'{"ledger_key_nonce":{"nonce":"', b'{"executable_tag":"',
 )  # fmt: skip
-_CLOSINGS = (
+_CLOSINGS = literals(
     b"}", b"", b"}}", b"}", b"}", b'"}', b'"}', b'"}', b'"}', b'"}', b'"}', b'"}', b'"}', b'"}', b'"}', b'"}',
     b"}", b"}", b'"}', b"}}", b"", b'"}}', b'"}',
 )  # fmt: skip
@@ -61,11 +65,7 @@ _CLOSINGS = (
 
 def scval_json(words: Words, pos: Positions) -> pa.Array:
     """The SCVal at each position as XDR-JSON; null where absent."""
-    offsets = np.empty(len(pos) + 1, np.int32)
-    data, total, failed = _write_json(words, pos, offsets)
-    if failed >= 0:
-        raise ValueError(f"no valid SCVal at word {pos[failed]}, or nested deeper than {DEPTH}")
-    return text_array(offsets, data, total, pos)
+    return json_array(_write_json, words, pos, "SCVal")
 
 
 def vector_items(words: Words, pos: Positions, end: Positions) -> tuple[Offsets, Positions]:
@@ -81,20 +81,20 @@ def vector_items(words: Words, pos: Positions, end: Positions) -> tuple[Offsets,
     return offsets, items
 
 
-@kernel
+@helper
 def _opaque_words(words: Words, p: int) -> int:
     """Words of the variable-length opaque at `p`, its length included."""
     return 1 + ((load_int(words, p) + 3) >> 2)
 
 
-@kernel
+@helper
 def _address_words(words: Words, p: int) -> int:
     """Words of the SCAddress at `p`."""
     words_of_arm: int = _ADDRESS_WORDS[np.uint64(min(load_int(words, p), 4))]
     return words_of_arm
 
 
-@kernel
+@helper
 def _executable_words(words: Words, p: int) -> int:
     """Words of the ContractExecutable at `p`."""
     arm = load_int(words, p)
@@ -106,7 +106,7 @@ def _executable_words(words: Words, p: int) -> int:
     return tag - p + _opaque_words(words, tag)
 
 
-@kernel
+@helper
 def _leaf_words(words: Words, arm: int, p: int) -> int:
     """Words between the discriminant before `p` and the nested values of that arm, or the end."""
     fixed: int = _FIXED_WORDS[np.uint64(arm)]
@@ -119,7 +119,7 @@ def _leaf_words(words: Words, arm: int, p: int) -> int:
     return _opaque_words(words, p)
 
 
-@kernel
+@helper
 def next_scval(words: Words, p: int, end: int) -> int:
     """The position after the SCVal at `p`; -1 when it is none or does not end by `end`."""
     left = 1  # all nested values are SCVals, so that counting replaces a stack
@@ -176,7 +176,7 @@ def _locate_items(words: Words, pos: Positions, end: Positions, items: Positions
     return -1
 
 
-@kernel
+@helper
 def _put_executable(words: Words, raw: Bytes, p: int, stage: Bytes, data: Bytes, o: int) -> int:
     """ContractExecutable."""
     arm = load_int(words, p)
@@ -195,20 +195,20 @@ def _put_executable(words: Words, raw: Bytes, p: int, stage: Bytes, data: Bytes,
     return put(b'"}}', data, o)
 
 
-@kernel
+@helper
 def _put_error(words: Words, p: int, data: Bytes, o: int) -> int:
     """SCError: a contract's own code, or one of the host's."""
-    kind = min(load_int(words, p), len(_ERROR_TYPES) - 1)
-    o = put(_ERROR_TYPES[kind], data, o)
+    kind = min(load_int(words, p), 9)
+    o = put_choice(_ERROR_TYPES.offsets, _ERROR_TYPES.letters, kind, data, o)
     o = put(b'":', data, o)
     if kind == 0:
         return put_unsigned(np.uint64(load32(words, p + 1)), data, o)
     o = put(b'"', data, o)
-    o = put(_ERROR_CODES[min(load_int(words, p + 1), len(_ERROR_CODES) - 1)], data, o)
+    o = put_choice(_ERROR_CODES.offsets, _ERROR_CODES.letters, min(load_int(words, p + 1), 9), data, o)
     return put(b'"', data, o)
 
 
-@kernel
+@helper
 def _put_leaf(
     words: Words, raw: Bytes, arm: int, p: int, limbs: npt.NDArray[np.uint64], stage: Bytes, data: Bytes, o: int
 ) -> int:
@@ -243,25 +243,24 @@ def _put_leaf(
 
 
 @kernel
-def _write_json(words: Words, pos: Positions, offsets: Offsets) -> tuple[Bytes, int, int]:
-    """Returns (JSON of all rows, its length, the first row that is malformed or -1)."""
+def _write_json(words: Words, pos: Positions, first: int, offsets: Offsets, data: Bytes) -> tuple[int, int]:
+    """A ``json_text.Writer``."""
     raw = words.view(np.uint8)
     limbs, stage = np.empty(8, np.uint64), np.empty(STAGE_BYTES, np.uint8)
     arms, left = np.empty(DEPTH, np.int64), np.empty(DEPTH, np.int64)  # containers around the value, values to go
-    data = np.empty(MARGIN + 64 * pos.shape[0], np.uint8)
-    o = 0
-    offsets[0] = 0
-    for i in range(pos.shape[0]):
+    o: int = offsets[first]
+    for i in range(first, pos.shape[0]):
         p = pos[i]
         depth = 0
         while p > 0:
             arm = load_int(words, p) if p < words.shape[0] else EXECUTABLE_TAG + 1
             if arm > EXECUTABLE_TAG:
-                return data, o, i
+                return MALFORMED, i
             p += 1
             size = _leaf_words(words, arm, p) if p < words.shape[0] else 0
-            data = grown(data, o, MARGIN + STRING_GROWTH * 4 * size)
-            o = put(_OPENINGS[arm], data, o)
+            if o + MARGIN + STRING_GROWTH * 4 * size > data.shape[0]:
+                return FULL, i
+            o = put_choice(_OPENINGS.offsets, _OPENINGS.letters, arm, data, o)
             o = _put_leaf(words, raw, arm, p, limbs, stage, data, o)
             p += size
             if arm in (VEC, MAP, CONTRACT_INSTANCE):
@@ -270,16 +269,17 @@ def _write_json(words: Words, pos: Positions, offsets: Offsets) -> tuple[Bytes, 
                 p += 2 if present else 1
                 if count > 0:
                     if depth == DEPTH:
-                        return data, o, i
+                        return MALFORMED, i
                     arms[depth] = arm
                     left[depth] = count if arm == VEC else 2 * count
                     depth += 1
                     o = put(b"[" if arm == VEC else b'[{"key":', data, o)
                     continue
                 o = put(b"[]" if present else b"null", data, o)
-            o = put(_CLOSINGS[arm], data, o)
+            o = put_choice(_CLOSINGS.offsets, _CLOSINGS.letters, arm, data, o)
             while depth > 0:
-                data = grown(data, o, MARGIN)
+                if o + MARGIN > data.shape[0]:
+                    return FULL, i
                 arm = arms[depth - 1]
                 left[depth - 1] -= 1
                 if left[depth - 1] > 0:
@@ -289,9 +289,9 @@ def _write_json(words: Words, pos: Positions, offsets: Offsets) -> tuple[Bytes, 
                         o = put(b',"val":' if left[depth - 1] & 1 else b'},{"key":', data, o)
                     break
                 o = put(b"]" if arm == VEC else b"}]", data, o)
-                o = put(_CLOSINGS[arm], data, o)
+                o = put_choice(_CLOSINGS.offsets, _CLOSINGS.letters, arm, data, o)
                 depth -= 1
             if depth == 0:
                 break
         offsets[i + 1] = o
-    return data, o, -1
+    return DONE, pos.shape[0]

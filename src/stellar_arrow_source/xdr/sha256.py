@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from stellar_arrow_source.xdr.jit import Mask, Positions, Words, kernel
+from stellar_arrow_source.xdr.jit import Mask, Positions, Words, helper, kernel
 
 Digests = npt.NDArray[np.uint32]
 """(n, 8) uint32, each row a SHA-256 digest in memory order."""
@@ -185,7 +185,7 @@ def _compress_two(
     return types.void(types.intp, types.intp, types.intp, types.intp), generate
 
 
-@kernel
+@helper
 def _swap(v: np.uint32) -> np.uint32:
     """Reverse the bytes of a word."""
     return np.uint32(
@@ -196,7 +196,7 @@ def _swap(v: np.uint32) -> np.uint32:
     )
 
 
-@kernel
+@helper
 def _stage(
     words: Words, start: int, end: int, prefix: Words, tag: Words, tagged: bool, staged: Words, base: int
 ) -> int:

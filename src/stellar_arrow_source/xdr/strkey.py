@@ -1,8 +1,8 @@
 """Strkeys (SEP-23): version byte and payload, CRC16-XModem, base32 without padding.
 
-Kernels: ``write_keys`` (32-byte payloads of one kind, the hot path), ``write_strkeys`` (any payloads that
-``locate_muxed``, ``locate_balances``, ``locate_addresses`` or ``locate_signers`` have found) and, for other
-kernels, ``address_payload`` and ``put_strkey``. ``Version`` lists the kinds.
+Kernels: ``measure_keys`` and ``write_keys`` (32-byte payloads of one kind, the hot path), ``write_strkeys`` (any
+payloads that ``locate_muxed``, ``locate_balances``, ``locate_addresses`` or ``locate_signers`` have found) and, for
+other kernels, ``address_payload`` and ``put_payload``. ``Version`` lists the kinds.
 
 A payload is a run of bytes of the XDR, for muxed accounts followed by the 8 bytes of the id. A located row is
 (version, first byte, bytes, word position of the muxed id or 0); version 0 means absent.
@@ -15,7 +15,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from stellar_arrow_source.xdr.jit import Bytes, Offsets, Positions, Words, kernel, load_int
+from stellar_arrow_source.xdr.jit import Bytes, Offsets, Positions, Words, helper, kernel, load_int
 
 
 class Version(IntEnum):
@@ -63,7 +63,16 @@ _BASE32 = np.array([_ALPHABET[v >> 5] | _ALPHABET[v & 31] << 8 for v in range(10
 """Two characters for ten bits, in memory order."""
 
 
-@kernel
+@helper
+def _group(stage: Bytes, k: int) -> np.uint64:
+    """The 40 bits of five bytes."""
+    group = np.uint64(0)
+    for j in range(5):
+        group = np.uint64(group << np.uint64(8)) | np.uint64(stage[np.uint64(k + j)])
+    return group
+
+
+@helper
 def put_strkey(stage: Bytes, n: int, out: Bytes, o: int) -> int:
     """Write the strkey of the version byte and payload in stage[:n] at out[o:]; returns where it ends."""
     crc = np.uint16(0)
@@ -74,19 +83,33 @@ def put_strkey(stage: Bytes, n: int, out: Bytes, o: int) -> int:
     n += 2
     for k in range(n, n + 4):
         stage[np.uint64(k)] = 0
-    end = o + (n * 8 + 4) // 5
-    for k in range(0, n, 5):
-        group = np.uint64(0)
-        for j in range(5):
-            group = np.uint64(group << np.uint64(8)) | np.uint64(stage[np.uint64(k + j)])
-        for shift in (30, 20, 10, 0):
-            pair = _BASE32[(group >> np.uint64(shift)) & np.uint64(1023)]
-            if o < end:
-                out[np.uint64(o)] = pair & 0xFF
-            if o + 1 < end:
-                out[np.uint64(o + 1)] = pair >> 8
-            o += 2
-    return end
+    whole = n // 5 * 5
+    for k in range(0, whole, 5):
+        group = _group(stage, k)
+        for pair in range(4):
+            letters = _BASE32[(group >> np.uint64(30 - 10 * pair)) & np.uint64(1023)]
+            out[np.uint64(o + 2 * pair)] = letters & 0xFF
+            out[np.uint64(o + 2 * pair + 1)] = letters >> 8
+        o += 8
+    if whole < n:
+        group = _group(stage, whole)
+        for letter in range(((n - whole) * 8 + 4) // 5):
+            letters = _BASE32[(group >> np.uint64(35 - 5 * letter)) & np.uint64(31)]
+            out[np.uint64(o)] = letters >> 8
+            o += 1
+    return o
+
+
+@kernel
+def measure_keys(words: Words, pos: Positions, offsets: Offsets) -> int:
+    """Offsets of the strkeys of 32-byte payloads; returns their total length."""
+    total = 0
+    offsets[0] = 0
+    for i in range(pos.shape[0]):
+        if pos[i] > 0:
+            total += KEY_CHARS
+        offsets[i + 1] = total
+    return total
 
 
 @kernel
@@ -96,11 +119,10 @@ def write_keys(words: Words, pos: Positions, version: int, offsets: Offsets, dat
     stage = np.empty(35, np.uint8)
     stage[0] = version
     start = _CRC[32, version]
-    o = 0
-    offsets[0] = 0
     for i in range(pos.shape[0]):
         p = pos[i]
         if p > 0:
+            o = offsets[i] >> 1
             crc = start
             for k in range(32):
                 byte = raw[np.uint64(p * 4 + k)]
@@ -109,18 +131,15 @@ def write_keys(words: Words, pos: Positions, version: int, offsets: Offsets, dat
             stage[33] = crc & 0xFF
             stage[34] = crc >> 8
             for k in range(0, 35, 5):
-                group = np.uint64(0)
-                for j in range(5):
-                    group = np.uint64(group << np.uint64(8)) | np.uint64(stage[k + j])
+                group = _group(stage, k)
                 data[np.uint64(o)] = _BASE32[group >> np.uint64(30)]
                 data[np.uint64(o + 1)] = _BASE32[(group >> np.uint64(20)) & np.uint64(1023)]
                 data[np.uint64(o + 2)] = _BASE32[(group >> np.uint64(10)) & np.uint64(1023)]
                 data[np.uint64(o + 3)] = _BASE32[group & np.uint64(1023)]
                 o += 4
-        offsets[i + 1] = o * 2
 
 
-@kernel
+@helper
 def put_payload(
     raw: Bytes, version: int, first: int, nbytes: int, muxed_id: int, stage: Bytes, out: Bytes, o: int
 ) -> int:
@@ -136,7 +155,7 @@ def put_payload(
     return put_strkey(stage, n, out, o)
 
 
-@kernel
+@helper
 def address_payload(words: Words, p: int) -> tuple[int, int, int, int]:
     """Locate the payload of the SCAddress at word `p`."""
     arm = load_int(words, p)
@@ -165,7 +184,7 @@ def locate_addresses(words: Words, pos: Positions, rows: Positions, offsets: Off
     return total
 
 
-@kernel
+@helper
 def _chars(nbytes: int, muxed_id: int) -> int:
     """Characters of the strkey of a located payload."""
     n = 1 + nbytes + (8 if muxed_id > 0 else 0) + 2
@@ -212,7 +231,7 @@ def locate_muxed(muxed_id: Positions, key: Positions, rows: Positions, offsets: 
 
 
 @kernel
-def locate_balances(pos: Positions, rows: Positions, offsets: Offsets) -> int:
+def locate_balances(words: Words, pos: Positions, rows: Positions, offsets: Offsets) -> int:
     """ClaimableBalanceID → located `rows` (n, 4) and offsets; returns their total length."""
     total = 0
     offsets[0] = 0

@@ -1,8 +1,8 @@
 """Kernels behind :mod:`readers` that write text.
 
 Each is a measuring pass (writes the offsets, returns the total) and a writing pass: ``measure_text``,
-``write_text``, ``measure_asset_code``, ``write_asset_code``, ``measure_decimal``, ``write_decimal``; only
-``write_base64`` needs no measuring. ``split_utf8`` tells valid UTF-8 from other bytes.
+``write_text``, ``measure_asset_code``, ``write_asset_code``, ``measure_decimal``, ``write_decimal``,
+``measure_base64``, ``write_base64``. ``split_utf8`` tells valid UTF-8 from other bytes.
 Arguments are as in :mod:`kernels`.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stellar_arrow_source.xdr.jit import Bytes, Mask, Offsets, Positions, Words, kernel, load64, load_int
+from stellar_arrow_source.xdr.jit import Bytes, Mask, Offsets, Positions, Words, helper, kernel, load64, load_int
 
 _BACKSLASH = 0x5C
 HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
@@ -31,7 +31,7 @@ ESCAPE = _escape_letters()
 _ESCAPED_LENGTH = np.select([ESCAPE == 0, ord("x") == ESCAPE], [1, 4], 2)
 
 
-@kernel
+@helper
 def _escaped_length(raw: Bytes, start: int, n: int) -> int:
     total = 0
     for k in range(n):
@@ -39,7 +39,7 @@ def _escaped_length(raw: Bytes, start: int, n: int) -> int:
     return total
 
 
-@kernel
+@helper
 def _write_escaped(raw: Bytes, start: int, n: int, data: Bytes, o: int) -> None:
     """SEP-51 escaped ASCII of n bytes."""
     for k in range(n):
@@ -81,7 +81,7 @@ def write_text(words: Words, pos: Positions, offsets: Offsets, data: Bytes) -> N
             _write_escaped(raw, (p + 1) * 4, load_int(words, p), data, offsets[i])
 
 
-@kernel
+@helper
 def _code_length(raw: Bytes, start: int, asset_type: int) -> int:
     """Bytes of an asset code without its trailing NULs."""
     n = 4 if asset_type == 1 else 12
@@ -122,7 +122,7 @@ def write_asset_code(words: Words, types: Positions, pos: Positions, offsets: Of
             _write_escaped(raw, start, _code_length(raw, start, t), data, o)
 
 
-@kernel
+@helper
 def _is_utf8(raw: Bytes, start: int, n: int) -> bool:
     """Whether n bytes are well-formed UTF-8 (Unicode table 3-7: no overlongs, surrogates, nor > U+10FFFF)."""
     k = 0
@@ -171,13 +171,24 @@ def split_utf8(words: Words, pos: Positions, utf8: Positions, other: Positions) 
 
 
 @kernel
-def write_base64(words: Words, pos: Positions, nbytes: int, offsets: Offsets, data: Bytes) -> None:
-    """Base64 with padding (RFC 4648) of the nbytes at each position."""
-    raw = words.view(np.uint8)
-    o = 0
+def measure_base64(pos: Positions, nbytes: int, offsets: Offsets) -> int:
+    """Four characters for three bytes or the rest of them."""
+    total = 0
     offsets[0] = 0
     for i in range(pos.shape[0]):
         if pos[i] > 0:
+            total += (nbytes + 2) // 3 * 4
+        offsets[i + 1] = total
+    return total
+
+
+@kernel
+def write_base64(words: Words, pos: Positions, nbytes: int, offsets: Offsets, data: Bytes) -> None:
+    """Base64 with padding (RFC 4648) of the nbytes at each position."""
+    raw = words.view(np.uint8)
+    for i in range(pos.shape[0]):
+        if pos[i] > 0:
+            o = offsets[i]
             start = pos[i] * 4
             for k in range(0, nbytes, 3):
                 left = nbytes - k
@@ -191,7 +202,6 @@ def write_base64(words: Words, pos: Positions, nbytes: int, offsets: Offsets, da
                 data[np.uint64(o + 2)] = _BASE64[(v >> 6) & 63] if left > 1 else 61  # =
                 data[np.uint64(o + 3)] = _BASE64[v & 63] if left > 2 else 61
                 o += 4
-        offsets[i + 1] = o
 
 
 @kernel
