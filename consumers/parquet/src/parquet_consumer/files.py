@@ -21,6 +21,9 @@ from stellar_arrow_client.checkpoint import sync_folder
 ROW_GROUP_BYTES: Final = 64 * 1024 * 1024
 """Most Arrow bytes that are held before they are written as a row group, however few rows they are."""
 
+_MARGIN: Final = 1.05
+"""Over the size of a file, lest an estimate that is a little too high leave it to be filled up by tiny row groups."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOptions:
@@ -82,7 +85,7 @@ class FileWriter:
         if (
             self._held_rows >= self._options.row_group_rows
             or self._held_bytes >= ROW_GROUP_BYTES
-            or self._expected_size() >= self._options.max_file_size
+            or self._expected_size() >= self._options.max_file_size * _MARGIN
         ):
             self._write_row_group()
 
