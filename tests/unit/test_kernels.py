@@ -1,0 +1,43 @@
+"""What all kernels share: loads, and code that is compiled anew when anything it is made of changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+from stellar_arrow_source.xdr import jit
+from stellar_arrow_source.xdr.kernels import count_between
+
+VALUES = [0, 1, 0x01020304, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+
+
+def test_loads_are_big_endian_and_unsigned() -> None:
+    words = np.frombuffer(b"".join(value.to_bytes(4, "big") for value in VALUES), np.uint32)
+    assert [int(jit.load32(words, p)) for p in range(len(VALUES))] == VALUES
+    assert [jit.load_int(words, p) for p in range(len(VALUES))] == VALUES
+    pairs = [high << 32 | low for high, low in zip(VALUES, VALUES[1:], strict=False)]
+    assert [int(jit.load64(words, p)) for p in range(len(pairs))] == pairs
+
+
+def test_counting_includes_both_bounds() -> None:
+    values = np.array([-1, 0, 1, 5, 6, 2**62], np.int64)
+    assert count_between(values, 0, 5) == 3
+    assert count_between(values, 1, 2**63 - 1) == 4
+
+
+def test_stamp_follows_kernels_and_the_bounds_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(jit, "__file__", str(tmp_path / "jit.py"))
+    source = tmp_path / "gather.py"
+    source.write_text("@kernel\ndef f(): ...\n")
+    before = jit._stamp()
+    (tmp_path / "plain.py").write_text("def g(): ...\n")
+    assert jit._stamp() == before
+    monkeypatch.setattr(numba.config, "BOUNDSCHECK", not numba.config.BOUNDSCHECK)
+    assert jit._stamp() != before
+    monkeypatch.undo()
+    monkeypatch.setattr(jit, "__file__", str(tmp_path / "jit.py"))
+    source.write_text("@helper\ndef f(): return 1\n")
+    assert jit._stamp() != before
