@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from pyarrow import flight
 
 from stellar_arrow_client.client import Client
@@ -57,12 +58,25 @@ class Server:
     def address(self) -> str:
         return str(self.event("serving")["flight"])
 
-    def page(self, path: str) -> tuple[int, Any]:
+    def page(self, path: str) -> tuple[int, str]:
         host = self.event("serving")["monitoring"].removeprefix("http://")
         connection = HTTPConnection(host, timeout=5)
         connection.request("GET", path)
         response = connection.getresponse()
-        return response.status, json.loads(response.read())
+        return response.status, response.read().decode()
+
+    def served_bytes(self) -> float:
+        return max(
+            (sample.value for family in text_string_to_metric_families(self.page("/metrics")[1])
+             for sample in family.samples if sample.name == "stellar_arrow_bytes_served_total"),
+            default=0.0,
+        )  # fmt: skip
+
+    def wait_for_backpressure(self) -> None:
+        """Until the server has sent all that a client takes that does not read."""
+        before = -1.0
+        while before != (before := self.served_bytes()):
+            time.sleep(1)
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 10) -> tuple[int, float]:
         """Exit code, and seconds until the process was gone."""
@@ -99,8 +113,8 @@ def refused(*args: str, **env: str) -> tuple[int, str]:
 
 def test_it_serves_drains_and_ends(tmp_path: Path) -> None:
     with command(tmp_path, MOCK_DATA="true") as server:
-        server.event("network found")
-        assert server.page("/ready") == (200, {"ready": True, "reasons": []})
+        server.event("source answers")
+        assert server.page("/ready") == (200, '{"ready": true, "reasons": []}\n')
         with flight.FlightClient(server.address) as client:
             reader = client.do_get(flight.Ticket(b"transactions:10:"))
             assert reader.read_chunk().data.num_rows > 0
@@ -125,11 +139,11 @@ def test_idle_server_ends_at_once_on_interrupt(tmp_path: Path) -> None:
 
 def test_second_signal_ends_at_once(tmp_path: Path) -> None:
     with command(tmp_path, *SYNTHETIC, "--drain-seconds", "60") as server:
-        server.event("network found")
+        server.event("source answers")
         with flight.FlightClient(server.address) as client:
             stalled = client.do_get(flight.Ticket(b"operations:10:"))
             stalled.read_chunk()
-            time.sleep(0.5)  # until the server waits for this reader
+            server.wait_for_backpressure()
             server.process.send_signal(signal.SIGTERM)
             server.event("shutting down")
             time.sleep(0.3)
@@ -142,11 +156,11 @@ def test_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 def test_reader_that_stalls_does_not_keep_the_server(tmp_path: Path) -> None:
     with command(tmp_path, *SYNTHETIC, "--drain-seconds", "0.5") as server:
-        server.event("network found")
+        server.event("source answers")
         with flight.FlightClient(server.address) as client:
             stalled = client.do_get(flight.Ticket(b"operations:10:"))
             stalled.read_chunk()
-            time.sleep(0.5)
+            server.wait_for_backpressure()
             code, seconds = server.stop()
     assert code == 0
     assert seconds < 4
@@ -194,7 +208,7 @@ def test_unreachable_source_is_told_and_tried_again(tmp_path: Path) -> None:
         nobody.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{nobody.getsockname()[1]}"
         with command(tmp_path, SOURCE_ENDPOINT=endpoint) as server:
-            wait_until(lambda: endpoint in " ".join(server.page("/ready")[1]["reasons"]), 30)
+            wait_until(lambda: endpoint in server.page("/ready")[1], 30)
             assert server.page("/health")[0] == 200
             with flight.FlightClient(server.address) as client, pytest.raises(flight.FlightUnavailableError) as raised:
                 client.do_get(flight.Ticket(b"ledgers:5:6")).read_all()

@@ -24,8 +24,8 @@ DECODE_BYTES = 8 << 20
 
 POLL_SECONDS = 0.05
 HEARTBEAT_SECONDS = 1.0
-LINGER_SECONDS = 0.02
-"""How long an unfilled group waits for the next of the ledgers that are known to exist."""
+LINGER_SECONDS = 0.05
+"""How long an unfilled group waits for ledgers that are known to exist."""
 
 Observer = Callable[["DecodedBatch", int, float], None]
 """Called after each decode call with its result, the bytes of its XDR and its seconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -41,7 +42,7 @@ class Prefetch:
     def take(self, max_ledgers: int, max_bytes: int, *, wait: float, linger: float) -> list[RawLedger]:
         """The next ledgers, at least one unless none comes within ``wait`` seconds.
 
-        With ``linger`` > 0 a group that is not full waits that many seconds for each further ledger.
+        A group that is not full waits up to ``linger`` seconds for further ledgers.
 
         Raises:
             StellarArrowError: what the source raised, after all ledgers before it were taken.
@@ -50,10 +51,13 @@ class Prefetch:
         room = max_bytes
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._ended, timeout=wait)
+            deadline = time.monotonic() + linger
             while len(group) < max_ledgers:
                 if not self._queue:
-                    if not group or self._ended or not linger or not self._changed.wait(linger):
+                    patience = deadline - time.monotonic()
+                    if not group or self._ended or patience <= 0:
                         break
+                    self._changed.wait(patience)
                     continue
                 size = len(self._queue[0].xdr)
                 if group and size > room:

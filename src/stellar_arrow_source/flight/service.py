@@ -13,7 +13,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from importlib.metadata import version
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import structlog
@@ -143,11 +143,10 @@ class Service:
                 host=self._config.host,
             )
 
-    def close(self) -> bool:
+    def close(self) -> None:
         """Let open streams finish their batch, end them, and stop serving.
 
-        Returns:
-            False when clients that do not read hold streams open still: only the end of the process ends those.
+        Streams of clients that do not read stay open: only the end of the process ends those.
         """
         left = self._limiter.drain(self._config.drain_seconds)
         if left:
@@ -158,7 +157,6 @@ class Service:
         stopper.join(SHUTDOWN_SECONDS)
         self._watch.close()
         self._monitoring.close()
-        return not stopper.is_alive()
 
     def _fail(self, error: StellarArrowError) -> None:
         self.failure = error
@@ -192,8 +190,10 @@ class Service:
             metrics.add_collector(analytics)
 
 
-def run(service: Service) -> None:
+def run(service: Service) -> NoReturn:
     """Serve until told to end: the first SIGTERM or SIGINT drains, a second one ends the process at once.
+
+    The process ends here, with exit code 0.
 
     Raises:
         StellarArrowError: what the server cannot go on with, such as ledgers of another network.
@@ -209,13 +209,14 @@ def run(service: Service) -> None:
         signal.signal(number, on_signal)
     service.start()
     service.ended.wait()
-    clean = service.close()
+    service.close()
     if service.failure is not None:
         raise service.failure
     _log.info("stopped")
-    if not clean:
-        sys.stderr.flush()
-        os._exit(ExitCode.OK)
+    sys.stderr.flush()
+    # Leaving the interpreter in order takes a second, for the compiled kernels, and for ever while a client
+    # that does not read holds its stream open. Nothing is left to be saved.
+    os._exit(ExitCode.OK)
 
 
 def _bracketed(host: str) -> str:

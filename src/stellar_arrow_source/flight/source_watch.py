@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -14,9 +13,6 @@ from stellar_arrow_source.errors import NetworkMismatchError, SourceUnavailableE
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.ledgers.source import Bounds, LedgerSource
 from stellar_arrow_source.networks import network_name
-
-if TYPE_CHECKING:
-    from stellar_arrow_source.tables import LedgerDecoder
 
 LOOK_SECONDS = 2.0
 """How often the source is looked at."""
@@ -57,7 +53,7 @@ class SourceWatch:
         self._tables = tables
         self._on_fatal = on_fatal
         self._source: LedgerSource | None = None
-        self._decoder: LedgerDecoder | None = None
+        self._prepared = False
         self._network_checked = False
         self._bounds = Bounds(None, None)
         self._bounds_at = float("-inf")
@@ -132,29 +128,27 @@ class SourceWatch:
             self._source.close()
 
     def _learn_from(self, source: LedgerSource, latest: int) -> None:
-        """Decode the newest ledger into every stream.
+        """Decode the newest ledger into every stream, which prepares the decoder before a client needs it.
 
-        That compiles the decoder before a client needs it, and transaction hashes tell the network. A ledger
-        without transactions does not, so the next one is tried then.
+        The hashes of transactions tell the network. A ledger without one does not, so the next is tried then.
         """
         ledger = next(source.ledgers(latest, latest, self._stop), None)
         if ledger is None:
             return
         began = time.perf_counter()
-        if self._decoder is None:
+        if not self._prepared:
             self.problem = PREPARING
             _log.info("preparing decoder")
-        decoder = self._decoder or self._tables.decoder(
-            {stream.name: None for stream in self._tables.streams}, passphrase=self.passphrase
-        )
-        decoded = decoder.decode([ledger.xdr])
-        if self._decoder is None:
-            self._decoder = decoder
+        for stream in self._tables.streams:
+            decoder = self._tables.decoder({stream.name: None}, passphrase=self.passphrase)
+            decoded = decoder.decode([ledger.xdr])
+            if stream.name == "transactions" and decoded.passphrase and decoded.batches[stream.name].num_rows:
+                self._network_checked = True
+                self.passphrase = decoded.passphrase
+                _log.info("network found", network=network_name(decoded.passphrase), ledger=latest)
+        if not self._prepared:
+            self._prepared = True
             _log.info("decoder ready", seconds=round(time.perf_counter() - began, 2))
-        if decoded.passphrase is not None and decoded.batches["transactions"].num_rows:
-            self._network_checked = True
-            self.passphrase = decoded.passphrase
-            _log.info("network found", network=network_name(decoded.passphrase), ledger=latest)
 
     def _run(self) -> None:
         while not self._stop.is_set():
