@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numba
@@ -18,7 +19,7 @@ def test_loads_are_big_endian_and_unsigned() -> None:
     words = np.frombuffer(b"".join(value.to_bytes(4, "big") for value in VALUES), np.uint32)
     assert [int(jit.load32(words, p)) for p in range(len(VALUES))] == VALUES
     assert [jit.load_int(words, p) for p in range(len(VALUES))] == VALUES
-    pairs = [high << 32 | low for high, low in zip(VALUES, VALUES[1:], strict=False)]
+    pairs = [high << 32 | low for high, low in itertools.pairwise(VALUES)]
     assert [int(jit.load64(words, p)) for p in range(len(pairs))] == pairs
 
 
