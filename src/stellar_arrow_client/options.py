@@ -133,7 +133,7 @@ def standard_options(distribution: str) -> Callable[[F], F]:
             ),
             option(
                 "--log-level",
-                type=Choice(LEVELS),
+                type=Choice(LEVELS, case_sensitive=False),
                 default="info",
                 envvar="LOG_LEVEL",
                 help="Least level of the messages on stderr.",
