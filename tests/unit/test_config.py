@@ -129,3 +129,8 @@ def test_every_setting_has_help_and_an_environment_name() -> None:
         assert flag in result.output
         for name in [names] if isinstance(names, str) else names:
             assert name in result.output
+
+
+@pytest.mark.parametrize("level", ["info", "INFO"])
+def test_log_level_is_taken_in_either_case(level: str) -> None:
+    configure(env={"LOG_LEVEL": level})
