@@ -24,11 +24,14 @@ TIME: Final = pa.timestamp("us", tz="UTC")
 Reader = Callable[..., pa.Array]
 
 
-def at(reader: Reader, expression: Expression, *args: Any) -> Callable[[Frame], pa.Array]:
-    """Reads ``expression`` with a reader of :mod:`stellar_arrow_source.xdr.readers`."""
+def at(type: pa.DataType, reader: Reader, expression: Expression, *args: Any) -> Callable[[Frame], pa.Array]:
+    """Reads ``expression`` with a reader of :mod:`stellar_arrow_source.xdr.readers` that gives ``type``."""
 
     def read(frame: Frame) -> pa.Array:
-        return reader(frame.batch.words, frame.positions(expression), *args)
+        positions = frame.positions(expression)
+        if positions is frame.absent:
+            return frame.nulls(type)
+        return reader(frame.batch.words, positions, *args)
 
     return read
 
@@ -36,7 +39,7 @@ def at(reader: Reader, expression: Expression, *args: Any) -> Callable[[Frame], 
 def number(name: str, type: pa.DataType, where: Expression, description: str, **rest: Any) -> Column:
     """A word or hyper as an integer of the same width."""
     reader = readers.u32 if type.bit_width == 32 else readers.i64
-    return Column(name, type, description, at(reader, where, type), (where,), **rest)
+    return Column(name, type, description, at(type, reader, where, type), (where,), **rest)
 
 
 def amount(name: str, where: Expression, description: str, **rest: Any) -> Column:
@@ -46,18 +49,20 @@ def amount(name: str, where: Expression, description: str, **rest: Any) -> Colum
 
 def digest(name: str, where: Expression, description: str, **rest: Any) -> Column:
     """32 bytes."""
-    return Column(name, HASH, description, at(readers.fixed, where, 32), (where,), **rest)
+    return Column(name, HASH, description, at(HASH, readers.fixed, where, 32), (where,), **rest)
 
 
 def account(name: str, key: Expression, description: str, **rest: Any) -> Column:
     """A 32-byte key as a G strkey."""
-    return Column(name, pa.string(), description, at(readers.account, key), (key,), **rest)
+    return Column(name, pa.string(), description, at(pa.string(), readers.account, key), (key,), **rest)
 
 
 def muxed(name: str, key: Expression, muxed_id: Expression, description: str) -> Column:
     """Key and id as an M strkey, null where there is no id."""
 
     def read(frame: Frame) -> pa.Array:
+        if frame.positions(muxed_id) is frame.absent:
+            return frame.nulls(pa.string())
         return readers.muxed_account(frame.batch.words, frame.positions(muxed_id), frame.positions(key))
 
     return Column(name, pa.string(), description, read, (key, muxed_id), nullable=True)
@@ -74,12 +79,12 @@ def muxed_pair(name: str, where: Expression, description: str, **rest: Any) -> t
 
 def text(name: str, where: Expression, description: str, **rest: Any) -> Column:
     """A string as SEP-51 text."""
-    return Column(name, pa.string(), description, at(readers.text, where), (where,), **rest)
+    return Column(name, pa.string(), description, at(pa.string(), readers.text, where), (where,), **rest)
 
 
 def strings(name: str, reader: Reader, where: Expression, description: str, *args: Any, **rest: Any) -> Column:
     """What ``reader`` makes strings of, such as a strkey."""
-    return Column(name, pa.string(), description, at(reader, where, *args), (where,), **rest)
+    return Column(name, pa.string(), description, at(pa.string(), reader, where, *args), (where,), **rest)
 
 
 def raw(name: str, start: Expression, end: Expression, description: str, **rest: Any) -> Column:
@@ -114,7 +119,7 @@ def enumeration(name: str, table: EnumTable, where: Expression, description: str
     def read(frame: Frame) -> pa.Array:
         positions = frame.positions(where)
         if positions is frame.absent:
-            return pa.nulls(frame.length, pa.string())
+            return frame.nulls(pa.string())
         return readers.enum(np.where(positions > 0, frame.signed_words(where), -(2**40)), table)
 
     return Column(name, pa.string(), description, read, (where,), **rest)
@@ -130,27 +135,29 @@ def asset(
     prefix: str = "",
     *,
     nullable: bool = True,
-    adjust: Callable[[Frame, AssetParts], AssetParts] = lambda frame, parts: parts,
+    adjust: Callable[[Frame, AssetParts], AssetParts] | None = None,
     also: tuple[Expression, ...] = (),
 ) -> tuple[Column, Column, Column]:
     """An Asset as ``…asset_type``, ``…asset_code``, ``…asset_issuer``; ``adjust`` adds what is no Asset in the XDR."""
 
     def split(frame: Frame) -> AssetParts:
         types, code, _, issuer = readers.split_asset(frame.batch.words, frame.positions(where))
-        return adjust(frame, (types, code, issuer))
+        return (types, code, issuer) if adjust is None else adjust(frame, (types, code, issuer))
 
     def parts(frame: Frame) -> AssetParts:
         return frame.once(("asset", where), lambda: split(frame))
 
-    def read_type(frame: Frame) -> pa.Array:
-        return readers.asset_type(parts(frame)[0])
+    def of_parts(read: Callable[[Any, AssetParts], pa.Array]) -> Callable[[Frame], pa.Array]:
+        def column(frame: Frame) -> pa.Array:
+            if adjust is None and frame.positions(where) is frame.absent:
+                return frame.nulls(pa.string())
+            return read(frame.batch.words, parts(frame))
 
-    def read_code(frame: Frame) -> pa.Array:
-        types, code, _ = parts(frame)
-        return readers.asset_code(frame.batch.words, types, code)
+        return column
 
-    def read_issuer(frame: Frame) -> pa.Array:
-        return readers.account(frame.batch.words, parts(frame)[2])
+    read_type = of_parts(lambda words, parts: readers.asset_type(parts[0]))
+    read_code = of_parts(lambda words, parts: readers.asset_code(words, parts[0], parts[1]))
+    read_issuer = of_parts(lambda words, parts: readers.account(words, parts[2]))
 
     reads = (where, *also)
     return (
@@ -212,10 +219,10 @@ def listing(
     present: np.ndarray[Any, np.dtype[np.bool_]],
     type: pa.DataType,
 ) -> pa.Array:
-    """Lists of what ``read`` makes of the rows of ``relation`` below each row's ``parent``; null outside ``present``."""
+    """Lists of what ``read`` makes of the ``relation`` rows below each row's ``parent``; null outside ``present``."""
     chosen = np.flatnonzero(present)
     if not len(chosen):
-        return pa.nulls(frame.length, type)
+        return frame.nulls(type)
     first, counts = frame.batch.runs(relation, parent)
     parents = frame.rows[parent.name][chosen]
     lengths = counts[parents]

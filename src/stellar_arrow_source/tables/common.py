@@ -38,7 +38,7 @@ LEDGER_COLUMNS: Final = (
 )
 
 
-def per_transaction(values: Callable[[Frame], np.ndarray], type: pa.DataType) -> Callable[[Frame], pa.Array]:  # type: ignore[type-arg]
+def per_transaction(values: Callable[[Frame], np.ndarray], type: pa.DataType) -> Callable[[Frame], pa.Array]:
     """Reads a value of each row's transaction from an array over all results."""
     return lambda frame: readers.from_numpy(values(frame)[frame.rows[TX_RESULT.name]], type)
 

@@ -93,7 +93,9 @@ class LedgerDecoder:
             arrays = [column.read(frame) for column in columns]
             batches[stream.name] = pa.RecordBatch.from_arrays(arrays, schema=schema)
             row_ends[stream.name] = np.searchsorted(frame.ledger, numbers, side="right")
-        return DecodedBatch(batch.sequences.astype(np.uint32), batches, row_ends, self._passphrase)
+        sequences = batch.sequences.astype(np.uint32)
+        batch.close()
+        return DecodedBatch(sequences, batches, row_ends, self._passphrase)
 
     def _name_ledger(self, error: DecodeError, words: NDArray[np.uint32], bounds: NDArray[np.int64]) -> DecodeError:
         """The same error with the ledger's sequence, if the walk came past it."""

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Final, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from stellar_arrow_source.errors import DecodeError
@@ -26,17 +27,23 @@ _MAX_TRANSACTIONS: Final = 2**20 - 1
 _MOST_TYPES: Final = 64
 TX_SUCCESS: Final = 0
 TX_FEE_BUMP_INNER_SUCCESS: Final = 1
-TX_FEE_BUMP_INNER_FAILED: Final = -13
+TX_FAILED: Final = -1
 
 SEQUENCE = At(LEDGER, "ledgerHeader.header.ledgerSeq")
 CLOSE_TIME = At(LEDGER, "ledgerHeader.header.scpValue.closeTime")
 RESULT_PAIR = At(TX_RESULT, "result")
 RESULT_CODE = At(TX_RESULT, "result.result.result")
+INNER_RESULT_CODE = At(TX_RESULT, "result.result.result.innerResultPair.result.result")
 OPERATION_BODY = At(OPERATION, "body")
 OPERATION_RESULT = At(OP_RESULT)
 
 TRANSACTION_NEEDS: Final[tuple[Expression, ...]] = (SEQUENCE, CLOSE_TIME, RESULT_PAIR, RESULT_CODE)
-OPERATION_NEEDS: Final[tuple[Expression, ...]] = (*TRANSACTION_NEEDS, OPERATION_BODY, OPERATION_RESULT)
+OPERATION_NEEDS: Final[tuple[Expression, ...]] = (
+    *TRANSACTION_NEEDS,
+    INNER_RESULT_CODE,
+    OPERATION_BODY,
+    OPERATION_RESULT,
+)
 
 
 class Frame:
@@ -59,14 +66,22 @@ class Frame:
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """What ``make`` gives, computed at the first call for ``key``."""
-        if key not in self._known:
-            self._known[key] = make()
-        value: T = self._known[key]
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = make()
+        value: T = known
         return value
 
     def positions(self, expression: Expression) -> Integers:
-        """int64 (length,): where the expression's values lie, 0 where absent."""
-        return self.once(expression, lambda: expression.positions(self))
+        """int64 (length,): where the expression's values lie, 0 where absent; :attr:`absent` itself if everywhere."""
+        known: Integers | None = self._known.get(expression)
+        if known is None:
+            known = self._known[expression] = expression.positions(self)
+        return known
+
+    def nulls(self, type: pa.DataType) -> pa.Array:
+        """A column of nulls."""
+        return self.once(("nulls", type), lambda: pa.nulls(self.length, type))
 
     def words(self, expression: Expression) -> Integers:
         """int64 (length,): the unsigned words there, 0 where absent."""
@@ -109,17 +124,25 @@ class Frame:
     @cached_property
     def transaction_successful(self) -> Mask:
         """bool (length,)."""
-        return self.batch.successful[self.rows[TX_RESULT.name]]
+        successful: Mask = self.batch.successful[self.rows[TX_RESULT.name]]
+        return successful
+
+    @cached_property
+    def inner_results(self) -> tuple[Mask, Integers, Integers]:
+        """(length,) each: whether an operation's result is opINNER; its ``OperationType``; its code. 0 where not."""
+        results = self.positions(OPERATION_RESULT)
+        inner = (results > 0) & (self.signed_words(OPERATION_RESULT) == 0)
+        types, codes = np.empty(self.length, np.int64), np.empty(self.length, np.int64)
+        words_at(self.batch.words, (results + 1) * inner, types)
+        signed_words_at(self.batch.words, (results + 2) * inner, codes)
+        return inner, types, codes
 
     @cached_property
     def operation_successful(self) -> Mask:
-        """bool (length,): the transaction succeeded, so the operation did (checked to be opINNER with inner code 0)."""
-        results = self.positions(OPERATION_RESULT)
-        code, inner = np.empty(self.length, np.int64), np.empty(self.length, np.int64)
-        signed_words_at(self.batch.words, results, code)
-        # an operation that has no inner result has no word there; position 0 reads as 0
-        signed_words_at(self.batch.words, np.where((results > 0) & (code == 0), results + 2, 0), inner)
-        return self.transaction_successful & (results > 0) & (code == 0) & (inner == 0)
+        """bool (length,): the transaction succeeded, and the operation's result is opINNER with code 0."""
+        inner, _, codes = self.inner_results
+        successful: Mask = self.transaction_successful & inner & (codes == 0)
+        return successful
 
 
 class Batch:
@@ -171,6 +194,10 @@ class Batch:
             path=f"LedgerCloseMeta > {path}",
         )
 
+    def close(self) -> None:
+        """Let go of the frames: they refer to the batch, and memory would wait for the cycle collector (+20% time)."""
+        self.__dict__.clear()
+
     def runs(self, relation: Relation, parent: Relation) -> tuple[Integers, Integers]:
         """(first, counts), int64 (parent rows,): the run of ``relation`` rows below each row of ``parent``."""
         known = self._runs.get(relation.name)
@@ -204,7 +231,8 @@ class Batch:
     @cached_property
     def successful(self) -> Mask:
         """bool (results,)."""
-        return (self.result_codes == TX_SUCCESS) | (self.result_codes == TX_FEE_BUMP_INNER_SUCCESS)
+        successful: Mask = (self.result_codes == TX_SUCCESS) | (self.result_codes == TX_FEE_BUMP_INNER_SUCCESS)
+        return successful
 
     @cached_property
     def transaction_ids(self) -> Integers:
@@ -212,28 +240,40 @@ class Batch:
         return (self.sequences[self.ledger_of_result] << 32) | (self.transaction_index << 12)
 
     @cached_property
-    def operations(self) -> Frame:
-        """One row per operation, in apply order.
+    def operation_counts(self) -> Integers:
+        """int64 (results,): the operations of each transaction.
 
         Raises:
-            DecodeError: a transaction's result holds another number of operation results than it has operations.
+            DecodeError: a result that lists operation results lists another number than there are operations.
         """
-        first, counts = self.runs(OPERATION, ENVELOPE)
-        result_first, result_counts = self.runs(OP_RESULT, TX_RESULT)
-        envelopes = self.envelope_of_result
-        counts = counts[envelopes]
-        bad = (result_counts != 0) & (result_counts != counts)
+        counts = self.runs(OPERATION, ENVELOPE)[1][self.envelope_of_result]
+        listed = self.runs(OP_RESULT, TX_RESULT)[1]
+        inner = self.results.positions(INNER_RESULT_CODE)
+        code = np.where(inner > 0, self.results.signed_words(INNER_RESULT_CODE), self.result_codes)
+        bad = ((code == TX_SUCCESS) | (code == TX_FAILED)) & (listed != counts)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise self.error(
-                f"{result_counts[row]} operation results for a transaction of {counts[row]} operations",
+                f"{listed[row]} operation results for a transaction of {counts[row]} operations",
                 int(self.ledger_of_result[row]),
                 int(self.results.positions(RESULT_CODE)[row]),
                 f"TransactionResultMeta.{RESULT_CODE.paths[0]}",
             )
+        return counts
+
+    @cached_property
+    def operations(self) -> Frame:
+        """One row per operation, in apply order.
+
+        Raises:
+            DecodeError: the operation results are not those of the operations, in number or in type.
+        """
+        first = self.runs(OPERATION, ENVELOPE)[0][self.envelope_of_result]
+        result_first, result_counts = self.runs(OP_RESULT, TX_RESULT)
+        envelopes, counts = self.envelope_of_result, self.operation_counts
         ends = np.cumsum(counts)
         operations = np.empty(int(ends[-1]) if len(ends) else 0, np.int64)
-        expand_runs(first[envelopes], ends, operations)
+        expand_runs(first, ends, operations)
         of_transaction = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
         ordinal = np.arange(len(of_transaction), dtype=np.int64) - (ends - counts)[of_transaction]
         has_result = result_counts[of_transaction] > 0
@@ -248,7 +288,20 @@ class Batch:
             },
         )
         frame.once("ordinal", lambda: ordinal)
+        self._check_result_types(frame)
         return frame
+
+    def _check_result_types(self, frame: Frame) -> None:
+        inner, types, _ = frame.inner_results
+        bad = inner & (types != frame.operation_types)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise self.error(
+                f"the result of an operation of type {frame.operation_types[row]} is of type {types[row]}",
+                int(frame.ledger[row]),
+                int(frame.positions(OPERATION_RESULT)[row]) + 1,
+                "OperationResult.tr",
+            )
 
     def subset(self, frame: Frame, mask: Mask) -> Frame:
         """The rows of ``frame`` in ``mask``."""

@@ -23,7 +23,7 @@ from stellar_arrow_source.tables.columns import (
 from stellar_arrow_source.tables.common import LEDGER_COLUMNS
 from stellar_arrow_source.tables.expressions import At, End, Plus
 from stellar_arrow_source.tables.frame import OPERATION_NEEDS, TRANSACTION_NEEDS, Frame, Integers
-from stellar_arrow_source.tables.relations import ENVELOPE, EVICTED_KEY, LEDGER, OP_RESULT, OPERATION, TX_RESULT
+from stellar_arrow_source.tables.relations import ENVELOPE, EVICTED_KEY, LEDGER, OPERATION, TX_RESULT
 from stellar_arrow_source.tables.spec import Stream
 from stellar_arrow_source.xdr import readers
 
@@ -60,10 +60,8 @@ def _successful_transactions(frame: Frame) -> Integers:
 
 
 def _successful_operations(frame: Frame) -> Integers:
-    # A successful transaction has a result for each of its operations.
     batch = frame.batch
-    _, counts = batch.runs(OP_RESULT, TX_RESULT)
-    weights = np.where(batch.successful, counts, 0)
+    weights = np.where(batch.successful, batch.operation_counts, 0)
     return np.bincount(batch.ledger_of_result, weights, minlength=frame.length).astype(np.int64)
 
 

@@ -96,11 +96,11 @@ OPERATION_COLUMNS: Final[tuple[Column, ...]] = (
 )
 
 
-def _transaction_ids(frame: Frame) -> np.ndarray:  # type: ignore[type-arg]
+def _transaction_ids(frame: Frame) -> np.ndarray:
     return frame.batch.transaction_ids[frame.rows["tx_result"]]
 
 
-def _ordinal(frame: Frame) -> np.ndarray:  # type: ignore[type-arg]
+def _ordinal(frame: Frame) -> np.ndarray:
     return frame.once("ordinal", lambda: frame.absent)
 
 
@@ -201,6 +201,7 @@ SOURCE_AMOUNT: Final = derived(
     unit="stroop",
 )
 
+_PATH = pa.list_(ASSET_STRUCT)
 _PATH_ASSET = At(PATH_ASSET)
 
 
@@ -209,12 +210,14 @@ def _read_path(frame: Frame) -> pa.Array:
         return asset_struct(frame.batch.words, assets.positions(_PATH_ASSET))
 
     present = frame.of_types(_PATH_PAYMENTS)
-    return listing(frame, PATH_ASSET, OPERATION, read, present, pa.list_(ASSET_STRUCT))
+    return listing(frame, PATH_ASSET, OPERATION, read, present, _PATH)
 
 
 _CLAIMANT = At(CLAIMANT, "v0.destination")
 _PREDICATE = At(CLAIMANT, "v0.predicate")
 _CLAIMANT_STRUCT = pa.struct([pa.field("destination", pa.string(), False), pa.field("predicate", pa.string(), False)])
+
+_CLAIMANTS = pa.list_(_CLAIMANT_STRUCT)
 
 
 def _read_claimants(frame: Frame) -> pa.Array:
@@ -227,7 +230,7 @@ def _read_claimants(frame: Frame) -> pa.Array:
         return pa.StructArray.from_arrays(parts, fields=list(_CLAIMANT_STRUCT))
 
     present = frame.of_types((_T.CREATE_CLAIMABLE_BALANCE,))
-    return listing(frame, CLAIMANT, OPERATION, read, present, pa.list_(_CLAIMANT_STRUCT))
+    return listing(frame, CLAIMANT, OPERATION, read, present, _CLAIMANTS)
 
 
 def _offer(field: str) -> ByOperation:
@@ -267,7 +270,7 @@ _SPONSORSHIP_TYPES = EnumTable.from_mapping(
 
 def _read_sponsorship_type(frame: Frame) -> pa.Array:
     if not frame.has_types((_T.REVOKE_SPONSORSHIP,)):
-        return pa.nulls(frame.length, pa.string())
+        return frame.nulls(pa.string())
     of_signer = np.where(frame.positions(_REVOKED_SIGNER) > 0, _SIGNER_CODE, -1)
     return readers.enum(
         np.where(frame.positions(_LEDGER_KEY) > 0, frame.words(_LEDGER_KEY), of_signer), _SPONSORSHIP_TYPES
@@ -365,7 +368,7 @@ OPERATIONS: Final = Stream(
         ),
         derived(
             "path",
-            pa.list_(ASSET_STRUCT),
+            _PATH,
             _read_path,
             "assets that a path payment goes through",
             _PATH_ASSET,
@@ -465,7 +468,7 @@ OPERATIONS: Final = Stream(
         derived(
             "data_value",
             pa.binary(),
-            at(readers.binary, _DATA_VALUE),
+            at(pa.binary(), readers.binary, _DATA_VALUE),
             "value of a data entry; null removes it",
             _DATA_VALUE,
             nullable=True,
@@ -495,7 +498,7 @@ OPERATIONS: Final = Stream(
         ),
         derived(
             "claimants",
-            pa.list_(_CLAIMANT_STRUCT),
+            _CLAIMANTS,
             _read_claimants,
             "who may claim a balance, with the predicate as XDR-JSON (SEP-51)",
             _CLAIMANT,

@@ -1,4 +1,4 @@
-"""The relations of a ledger that streams are made of. Which paths of them are marked follows from the columns asked for."""
+"""The relations of a ledger that streams are made of; which of their paths are marked follows from the columns."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from stellar_arrow_source.tables.expressions import At, ByOperation, Expression,
 from stellar_arrow_source.tables.frame import OPERATION_RESULT, Frame, Integers
 from stellar_arrow_source.tables.relations import CLAIM_ATOM, OP_RESULT
 from stellar_arrow_source.xdr import Relation, readers
-from stellar_arrow_source.xdr.positions import first_hop_amounts, signed_words_at
+from stellar_arrow_source.xdr.positions import first_hop_amounts
 from stellar_arrow_source.xdr.readers import EnumTable
 from stellar_arrow_source.xdr.schema import Ref, SchemaError, Union, enum_names, load_schema
 
@@ -122,10 +122,5 @@ TRACE_CODES: Final = EnumTable.from_mapping(_trace_names())
 
 def trace_codes(frame: Frame) -> Integers:
     """int64 (rows,): keys of :data:`TRACE_CODES`."""
-    results = frame.positions(OPERATION_RESULT)
-    inner = (results > 0) & (frame.signed_words(OPERATION_RESULT) == 0)
-    codes = np.empty(frame.length, np.int64)
-    signed_words_at(frame.batch.words, np.where(inner, results + 2, 0), codes)
-    kinds = np.empty(frame.length, np.int64)
-    signed_words_at(frame.batch.words, np.where(inner, results + 1, 0), kinds)
-    return np.where(inner, kinds * _CODES_PER_TYPE - codes, _ABSENT)
+    inner, types, codes = frame.inner_results
+    return np.where(inner, types * _CODES_PER_TYPE - codes, _ABSENT)

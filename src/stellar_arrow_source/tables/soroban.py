@@ -114,7 +114,7 @@ def _footprint(relation: Relation, name: str) -> Column:
         f"footprint_{name}",
         pa.list_(HASH),
         read,
-        f"SHA-256 of each ledger key of the transaction's {name.replace('_', '-')} footprint: the keyHash of its TTL entry",
+        f"SHA-256 of each key of the transaction's {name.replace('_', '-')} footprint: the keyHash of its TTL entry",
         key,
         key_end,
         _SOROBAN_DATA,

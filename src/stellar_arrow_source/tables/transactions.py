@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from stellar_arrow_source.errors import DecodeError
 from stellar_arrow_source.tables.columns import (
     account,
     amount,
@@ -29,7 +30,15 @@ from stellar_arrow_source.tables.common import (
     TX_SOURCE_KEY,
 )  # fmt: skip
 from stellar_arrow_source.tables.expressions import At, End, FirstOf, MuxedKey, Plus
-from stellar_arrow_source.tables.frame import RESULT_CODE, RESULT_PAIR, TRANSACTION_NEEDS, Frame, Integers, Mask
+from stellar_arrow_source.tables.frame import (
+    INNER_RESULT_CODE,
+    RESULT_CODE,
+    RESULT_PAIR,
+    TRANSACTION_NEEDS,
+    Frame,
+    Integers,
+    Mask,
+)
 from stellar_arrow_source.tables.relations import (
     ARCHIVED_ENTRY,
     ENVELOPE,
@@ -47,7 +56,6 @@ _FEE_SOURCE = At(ENVELOPE, "feeBump.tx.feeSource")
 _OUTER_FEE = At(ENVELOPE, "feeBump.tx.fee")
 _FEE = At(ENVELOPE, "fee")
 _INNER_PAIR: Final = "result.result.result.innerResultPair"
-_INNER_CODE = At(TX_RESULT, f"{_INNER_PAIR}.result.result")
 _TIME_BOUNDS = At(ENVELOPE, "cond.timeBounds", "cond.v2.timeBounds?", "timeBounds?")
 _LEDGER_BOUNDS = At(ENVELOPE, "cond.v2.ledgerBounds?")
 _EXTRA_SIGNERS = At(ENVELOPE, "cond.v2.extraSigners")
@@ -96,9 +104,12 @@ def _is_soroban(frame: Frame) -> Mask:
 
 
 def _read_bid(frame: Frame) -> pa.Array:
+    if frame.positions(_RESOURCE_FEE) is frame.absent:
+        return frame.nulls(pa.int64())
     outer = frame.positions(_OUTER_FEE) > 0
     fee = np.where(outer, frame.hypers(_OUTER_FEE), frame.words(_FEE))
-    return readers.from_numpy(fee - frame.hypers(_RESOURCE_FEE), pa.int64(), _is_soroban(frame))
+    bid = _minus(frame, "the inclusion fee bid", fee, frame.hypers(_RESOURCE_FEE))
+    return readers.from_numpy(bid, pa.int64(), _is_soroban(frame))
 
 
 def _fee_movements(frame: Frame) -> tuple[Integers, Integers, Integers]:
@@ -109,7 +120,7 @@ def _fee_movements(frame: Frame) -> tuple[Integers, Integers, Integers]:
     sites = batch.arena.program.sites[batch.arena.program.index[FEE_CHANGE.name]]
     at_start = np.array([path == "feeProcessing" for _, path in sites])
     start, end, refund = (np.zeros(frame.length, np.int64) for _ in range(3))
-    fee_account_changes(
+    overflow = fee_account_changes(
         batch.words,
         changes.positions(_CHANGE),
         changes.positions(_CHANGE_DATA),
@@ -120,7 +131,23 @@ def _fee_movements(frame: Frame) -> tuple[Integers, Integers, Integers]:
         end,
         refund,
     )
+    if overflow >= 0:
+        raise _out_of_range(frame, "the refund of the resource fee", overflow)
     return start, end, refund
+
+
+def _out_of_range(frame: Frame, what: str, row: int) -> DecodeError:
+    position = int(frame.positions(_RESOURCE_FEE)[row])
+    return frame.batch.error(f"{what} is out of range", int(frame.ledger[row]), position, f"Transaction.{_SOROBAN}")
+
+
+def _minus(frame: Frame, what: str, a: Integers, b: Integers) -> Integers:
+    """a - b, checked."""
+    difference = a - b
+    overflow = ((a ^ b) & (a ^ difference)) < 0
+    if overflow.any():
+        raise _out_of_range(frame, what, int(np.flatnonzero(overflow)[0]))
+    return difference
 
 
 def _movements(frame: Frame) -> tuple[Integers, Integers, Integers]:
@@ -129,18 +156,19 @@ def _movements(frame: Frame) -> tuple[Integers, Integers, Integers]:
 
 def _read_charged(frame: Frame) -> pa.Array:
     if not _is_soroban(frame).any():
-        return pa.nulls(frame.length, pa.int64())
+        return frame.nulls(pa.int64())
     start, end, _ = _movements(frame)
     before, after = np.empty(frame.length, np.int64), np.empty(frame.length, np.int64)
     hypers_at(frame.batch.words, start, before)
     hypers_at(frame.batch.words, end, after)
-    charged = before - after - frame.hypers(_RESOURCE_FEE)
+    what = "the inclusion fee charged"
+    charged = _minus(frame, what, _minus(frame, what, before, after), frame.hypers(_RESOURCE_FEE))
     return readers.from_numpy(charged, pa.int64(), (start > 0) & (end > 0))
 
 
 def _read_refund(frame: Frame) -> pa.Array:
     if not _is_soroban(frame).any():
-        return pa.nulls(frame.length, pa.int64())
+        return frame.nulls(pa.int64())
     return readers.from_numpy(_movements(frame)[2], pa.int64(), _is_soroban(frame))
 
 
@@ -182,12 +210,16 @@ TRANSACTIONS: Final = Stream(
         number("result_code", pa.int32(), RESULT_CODE, "code of the result"),
         enumeration("transaction_result_code", _RESULT_CODES, RESULT_CODE, "result, as the XDR member is named"),
         number(
-            "inner_result_code", pa.int32(), _INNER_CODE, "result code of a fee bump's inner transaction", nullable=True
+            "inner_result_code",
+            pa.int32(),
+            INNER_RESULT_CODE,
+            "result code of a fee bump's inner transaction",
+            nullable=True,
         ),
         enumeration(
             "inner_transaction_result_code",
             _RESULT_CODES,
-            _INNER_CODE,
+            INNER_RESULT_CODE,
             "result of a fee bump's inner transaction",
             nullable=True,
         ),

@@ -51,7 +51,7 @@ class LedgerBuffer:
     def reserve(self, size: int) -> memoryview:
         """Room for ``size`` bytes to write a ledger into; :meth:`commit` says how many of them it took."""
         self._grow((size + 3) // 4)
-        view = memoryview(self._words).cast("B")
+        view = self._words.view(np.uint8).data
         return view[self._next * 4 : self._next * 4 + size]
 
     def commit(self, size: int, skip: int = 0) -> None:
@@ -107,6 +107,7 @@ class Arena:
         self._ledger_rows = np.zeros((1, len(program.relations)), np.int64)
         self._stack = tuple(np.zeros(kernel.DEPTH, np.int64) for _ in range(3))
         self._native = native_walk(program)
+        self._views: dict[str, NDArray[np.int32]] = {}
         self._fault = np.zeros(FAULT_WORDS, np.int64)
         self._allocate()
 
@@ -121,8 +122,8 @@ class Arena:
         Raises:
             DecodeError: a ledger is not valid XDR; ``ledger`` is None, ``index`` tells which one.
         """
-        program = self.program
         self._rows[:] = 0
+        self._views.clear()
         self._ledger_rows = np.zeros((len(bounds) + 1, len(self.program.relations)), np.int64)
         first = 0
         while True:
@@ -193,9 +194,12 @@ class Arena:
 
     def rows(self, relation: str) -> NDArray[np.int32]:
         """int32 (rows, width): the rows of a relation; a view that the next walk overwrites."""
-        number = self.program.index[relation]
-        base, width, count = self._bases[number], self.program.widths[number], self._rows[number]
-        return self._words[base : base + width * count].reshape(count, width)
+        view = self._views.get(relation)
+        if view is None:
+            number = self.program.index[relation]
+            base, width, count = (int(part[number]) for part in (self._bases, self.program.widths, self._rows))
+            view = self._views[relation] = self._words[base : base + width * count].reshape(count, width)
+        return view
 
     def ledger_rows(self, relation: str) -> NDArray[np.int64]:
         """int64 (ledgers + 1): the row of a relation at which each ledger begins, then their number."""

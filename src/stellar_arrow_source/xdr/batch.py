@@ -36,13 +36,8 @@ def split_batch(data: bytes | memoryview) -> LedgerBatch:
     first = int(buffer.bounds[0, 0])
     end = arena.location("ledger", END)
     rows = arena.rows("ledger")
-    ledgers = [
-        view[(int(row[0]) - first) * 4 : (int(row[end.slot]) + end.offset - first) * 4]
-        for row in rows.tolist()
-    ]
-    return LedgerBatch(
-        start=int.from_bytes(view[0:4], "big"), end=int.from_bytes(view[4:8], "big"), ledgers=ledgers
-    )
+    ledgers = [view[(int(row[0]) - first) * 4 : (int(row[end.slot]) + end.offset - first) * 4] for row in rows.tolist()]
+    return LedgerBatch(start=int.from_bytes(view[0:4], "big"), end=int.from_bytes(view[4:8], "big"), ledgers=ledgers)
 
 
 def _scratch() -> tuple[LedgerBuffer, Arena]:

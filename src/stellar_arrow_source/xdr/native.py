@@ -121,9 +121,7 @@ def _compile(text: str) -> llvm.ExecutionEngine:
         builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
         builder.getModulePassManager().run(module, builder)
     engine = llvm.create_mcjit_compiler(module, machine)
-    engine.set_object_cache(
-        lambda _, code: code_cache.store(text, cpu, features, code), lambda _: cached
-    )
+    engine.set_object_cache(lambda _, code: code_cache.store(text, cpu, features, code), lambda _: cached)
     engine.finalize_object()
     return engine
 
@@ -235,17 +233,12 @@ inexact:
 
     def _fail(self, at: int, status: int, pos: str) -> str:
         result = self._name()
-        return (
-            f"  %{result} = call i64 @fail(ptr %fault, i64 {status}, i64 %{pos}, i64 {at})\n  ret i64 %{result}\n"
-        )
+        return f"  %{result} = call i64 @fail(ptr %fault, i64 {status}, i64 %{pos}, i64 {at})\n  ret i64 %{result}\n"
 
     def _check(self, at: int, condition: str, status: int, pos: str) -> str:
         """Fail where the i1 ``condition`` is false; the rest follows."""
         good, bad = self._name(), self._name()
-        return (
-            f"  br i1 %{condition}, label %{good}, label %{bad}\n"
-            f"{bad}:\n{self._fail(at, status, pos)}{good}:\n"
-        )
+        return f"  br i1 %{condition}, label %{good}, label %{bad}\n{bad}:\n{self._fail(at, status, pos)}{good}:\n"
 
     def _skipped(self, words: int) -> tuple[str, str]:
         """The position after ``words`` words: its name and the code."""
@@ -335,7 +328,8 @@ inexact:
 
     def _switch(self, at: int, pos: str, base: int) -> str:
         value, code = self._read(at, pos)
-        default, labels, arms = "", "", {}
+        default, labels = "", ""
+        arms: dict[tuple[int, int], str] = {}
         cases = self._cases(base)
         for label, target, skip in cases:
             if label is not None and (target, skip) == cases[0][1:]:
@@ -416,13 +410,16 @@ inexact:
         more, offset, row, current, place, short = (self._name() for _ in range(6))
         code += f"  %{more} = add i64 %{count}, 1\n  store i64 %{more}, ptr %{counter}\n" + load_base
         code += f"  %{offset} = mul i64 %{count}, {width}\n  %{row} = add i64 %{base}, %{offset}\n"
-        code += f"  %{current} = getelementptr i64, ptr %tables, i64 {3 * relation + 2}\n  store i64 %{row}, ptr %{current}\n"
+        code += f"  %{current} = getelementptr i64, ptr %tables, i64 {3 * relation + 2}\n"
+        code += f"  store i64 %{row}, ptr %{current}\n"
         code += f"  %{place} = getelementptr i32, ptr %arena, i64 %{row}\n"
         code += f"  call void @llvm.memset.p0.i64(ptr align 4 %{place}, i8 0, i64 {4 * width}, i1 false)\n"
         code += f"  %{short} = trunc i64 %{pos} to i32\n  store i32 %{short}, ptr %{place}, align 4\n"
         owner, load_owner = self._owner(parent)
         second, third = self._name(), self._name()
-        code += load_owner + f"  %{second} = getelementptr i32, ptr %{place}, i64 1\n  store i32 %{owner}, ptr %{second}\n"
+        code += (
+            load_owner + f"  %{second} = getelementptr i32, ptr %{place}, i64 1\n  store i32 %{owner}, ptr %{second}\n"
+        )
         code += f"  %{third} = getelementptr i32, ptr %{place}, i64 2\n  store i32 {site}, ptr %{third}\n"
         return code + self._advance(pos, "0") + self._go(entry)
 

@@ -7,12 +7,17 @@ fee_account_changes, match_hashes. Position 0 stands for "absent" everywhere.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stellar_arrow_source.xdr.jit import kernel, load32, load64
+from stellar_arrow_source.xdr.jit import Mask, Positions, Words, kernel, load32, load64
+
+_GREATEST = np.int64(0x7FFFFFFFFFFFFFFF)
+Rows = NDArray[np.int32]
+"""(rows, words of a row): a relation."""
 
 
 @kernel
-def gather(table, slot, offset, rows, out):  # type: ignore[no-untyped-def]
+def gather(table: Rows, slot: int, offset: int, rows: Positions, out: Positions) -> int:
     """out[i] = position in column ``slot`` of row rows[i], plus ``offset``; 0 where the row is -1 or the mark 0.
 
     Returns how many are present.
@@ -31,7 +36,9 @@ def gather(table, slot, offset, rows, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def gather_by_key(table, slots, offsets, keys, rows, out):  # type: ignore[no-untyped-def]
+def gather_by_key(
+    table: Rows, slots: Positions, offsets: Positions, keys: Positions, rows: Positions, out: Positions
+) -> int:
     """As gather, with slot and offset chosen by keys[i]; slot -1 means absent."""
     found = 0
     for i in range(rows.shape[0]):
@@ -49,7 +56,7 @@ def gather_by_key(table, slots, offsets, keys, rows, out):  # type: ignore[no-un
 
 
 @kernel
-def words_at(words, positions, out):  # type: ignore[no-untyped-def]
+def words_at(words: Words, positions: Positions, out: Positions) -> None:
     """out[i] int64 = the unsigned word at positions[i], 0 where absent."""
     for i in range(positions.shape[0]):
         p = positions[i]
@@ -57,7 +64,7 @@ def words_at(words, positions, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def signed_words_at(words, positions, out):  # type: ignore[no-untyped-def]
+def signed_words_at(words: Words, positions: Positions, out: Positions) -> None:
     """out[i] int64 = the signed word at positions[i], 0 where absent."""
     for i in range(positions.shape[0]):
         p = positions[i]
@@ -65,7 +72,7 @@ def signed_words_at(words, positions, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def hypers_at(words, positions, out):  # type: ignore[no-untyped-def]
+def hypers_at(words: Words, positions: Positions, out: Positions) -> None:
     """out[i] int64 = the hyper at positions[i], 0 where absent."""
     for i in range(positions.shape[0]):
         p = positions[i]
@@ -73,7 +80,7 @@ def hypers_at(words, positions, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def expand_runs(first, ends, out):  # type: ignore[no-untyped-def]
+def expand_runs(first: Positions, ends: Positions, out: Positions) -> None:
     """Write the numbers first[i], first[i] + 1, … so that run i ends at out[ends[i]]."""
     o = 0
     for i in range(first.shape[0]):
@@ -85,7 +92,9 @@ def expand_runs(first, ends, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def first_hop_amounts(words, first, counts, asset, amount, out):  # type: ignore[no-untyped-def]
+def first_hop_amounts(
+    words: Words, first: Positions, counts: Positions, asset: Positions, amount: Positions, out: Positions
+) -> None:
     """Sum, per operation, amounts of its leading claim atoms that share the first atom's asset.
 
     Args:
@@ -108,7 +117,7 @@ def first_hop_amounts(words, first, counts, asset, amount, out):  # type: ignore
             if not same:
                 break
             step = np.int64(load64(words, amount[atom]))
-            if step < 0 or total > np.int64(0x7FFFFFFFFFFFFFFF) - step:
+            if step < 0 or total > _GREATEST - step:
                 total = np.int64(-1)
                 break
             total += step
@@ -116,9 +125,17 @@ def first_hop_amounts(words, first, counts, asset, amount, out):  # type: ignore
 
 
 @kernel
-def fee_account_changes(  # type: ignore[no-untyped-def]
-    words, change, data, parent, charged_at_start, key, start, end, refund
-):
+def fee_account_changes(
+    words: Words,
+    change: Positions,
+    data: Positions,
+    parent: NDArray[np.int32],
+    charged_at_start: Mask,
+    key: Positions,
+    start: Positions,
+    end: Positions,
+    refund: Positions,
+) -> int:
     """What the fee account of each Soroban transaction paid at first, and got back.
 
     Args:
@@ -129,6 +146,9 @@ def fee_account_changes(  # type: ignore[no-untyped-def]
         start, end: int64 (transactions,): position of the balance at the first STATE and at the last UPDATED of
             feeProcessing (out; 0 where there is none).
         refund: int64 (transactions,), stroops: sum of the later changes of the balance (out).
+
+    Returns:
+        the first transaction whose refund no int64 holds, -1 if there is none.
     """
     before = np.int64(0)
     for i in range(change.shape[0]):
@@ -155,11 +175,31 @@ def fee_account_changes(  # type: ignore[no-untyped-def]
         elif kind == 3:
             before = np.int64(load64(words, balance))
         elif kind == 1:
-            refund[transaction] += np.int64(load64(words, balance)) - before
+            after = np.int64(load64(words, balance))
+            total = refund[transaction]
+            step = after - before  # fits: neither is negative
+            if (
+                before < 0
+                or after < 0
+                or (step > 0 and total > _GREATEST - step)
+                or (step < 0 and total < -_GREATEST - step)
+            ):
+                return int(transaction)
+            refund[transaction] = total + step
+    return -1
 
 
 @kernel
-def match_hashes(words, hashes, envelope_rows, result_rows, hash_at, matched, heads, chain):  # type: ignore[no-untyped-def]
+def match_hashes(
+    words: Words,
+    hashes: NDArray[np.uint32],
+    envelope_rows: Positions,
+    result_rows: Positions,
+    hash_at: Positions,
+    matched: Positions,
+    heads: Positions,
+    chain: Positions,
+) -> int:
     """Find, ledger by ledger, the envelope whose hash each result names.
 
     Args:

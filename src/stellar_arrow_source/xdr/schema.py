@@ -120,9 +120,7 @@ class Ref:
     name: str
 
 
-Type = (
-    Primitive | Bool | Void | Enum | Opaque | VarOpaque | Array | VarArray | Optional | Struct | Union | Ref
-)
+Type = Primitive | Bool | Void | Enum | Opaque | VarOpaque | Array | VarArray | Optional | Struct | Union | Ref
 
 _PRIMITIVES: dict[str, Type] = {
     "int": Primitive("int", 1),
@@ -284,7 +282,7 @@ def load_schema() -> Mapping[str, Type]:
         if text and "XDR Source Code" in text:
             sources.append((name, text.split("XDR Source Code::", 1)[1]))
             if issubclass(cls, int):
-                constants.update({member.name: member.value for member in cls})  # type: ignore[attr-defined]
+                constants.update({member.name: member.value for member in cls})
     return MappingProxyType(dict(_Parser(source, constants).definition(name) for name, source in sources))
 
 

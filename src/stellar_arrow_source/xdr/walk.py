@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stellar_arrow_source.xdr.jit import kernel, load32
+from stellar_arrow_source.xdr.jit import Positions, Words, kernel, load32
 
 DEPTH: Final = 1024
 """Greatest nesting of calls and repetitions."""
@@ -28,25 +29,27 @@ BAD_PADDING: Final = 8
 BAD_VALUE: Final = 9
 BAD_PROGRAM: Final = 10
 
+Integers32 = NDArray[np.int32]
+
 
 @kernel
-def walk(  # type: ignore[no-untyped-def]
-    code,
-    table,
-    start,
-    words,
-    bounds,
-    first,
-    arena,
-    bases,
-    widths,
-    capacities,
-    rows,
-    ledger_rows,
-    returns,
-    repeats,
-    bodies,
-):
+def walk(
+    code: Integers32,
+    table: Integers32,
+    start: int,
+    words: Words,
+    bounds: Positions,
+    first: int,
+    arena: Integers32,
+    bases: Positions,
+    widths: Positions,
+    capacities: Positions,
+    rows: Positions,
+    ledger_rows: Positions,
+    returns: Positions,
+    repeats: Positions,
+    bodies: Positions,
+) -> tuple[int, int, int, int, int]:
     """Walk ledgers ``first`` to the last.
 
     Args:
@@ -85,16 +88,13 @@ def walk(  # type: ignore[no-untyped-def]
                     break
                 base = np.int64(code[k + np.uint64(2)])
                 value = np.int64(np.int32(load32(words, pos))) - table[np.uint64(base)]
-                if value < 0 or value >= table[np.uint64(base + 1)]:
-                    entry = np.uint64(base + 2)
-                else:
-                    entry = np.uint64(base + 4 + 2 * value)
-                target = np.int64(table[entry])
+                entry = base + 2 if value < 0 or value >= table[np.uint64(base + 1)] else base + 4 + 2 * value
+                target = np.int64(table[np.uint64(entry)])
                 if target < 0:
                     status = 2
                     break
                 pc = target
-                pos += 1 + table[entry + np.uint64(1)]
+                pos += 1 + table[np.uint64(entry + 1)]
             elif op == 1:  # RETURN
                 left = repeats[np.uint64(sp - 1)]
                 if left > 1:
@@ -116,15 +116,15 @@ def walk(  # type: ignore[no-untyped-def]
                 pos += 1
                 pc += 1
             elif op == 2:  # ROW
-                t = np.uint64(code[k + np.uint64(2)])
-                row = rows[t]
-                if row >= capacities[t]:
+                relation = np.uint64(code[k + np.uint64(2)])
+                row = rows[relation]
+                if row >= capacities[relation]:
                     status = 6
                     break
-                p = bases[t] + row * widths[t]
-                rows[t] = row + 1
-                current[t] = p
-                for i in range(3, widths[t]):
+                p = bases[relation] + row * widths[relation]
+                rows[relation] = row + 1
+                current[relation] = p
+                for i in range(3, widths[relation]):
                     arena[np.uint64(p + i)] = 0
                 arena[np.uint64(p)] = pos
                 parent = np.int64(code[k + np.uint64(4)])
@@ -210,5 +210,5 @@ def walk(  # type: ignore[no-untyped-def]
         if status != 0:
             for t in range(rows.shape[0]):
                 rows[t] = ledger_rows[ledger, t]
-            return status, ledger, pos, pc, sp
-    return 0, bounds.shape[0], np.int64(0), np.int64(0), 0
+            return status, ledger, int(pos), int(pc), sp
+    return 0, int(bounds.shape[0]), 0, 0, 0
