@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
 import zstandard
 
+from stellar_arrow_source.ledgers.source import RawLedger
 from stellar_arrow_source.ledgers.synthetic import SyntheticSource
 
 NEVER = threading.Event()
@@ -21,6 +22,12 @@ def made(start: int, end: int, transactions: int = 2) -> tuple[bytes, ...]:
     """LedgerCloseMeta of the ledgers from ``start`` to ``end``, of a history that begins with ``start``."""
     source = SyntheticSource.from_endpoint(f"synthetic://?start={start}&transactions={transactions}")
     return tuple(bytes(ledger.xdr) for ledger in source.ledgers(start, end, NEVER))
+
+
+def take(ledgers: Iterable[RawLedger], into: list[bytes]) -> None:
+    """Append each ledger as it comes, so that what came before a failure is kept."""
+    for ledger in ledgers:
+        into.append(bytes(ledger.xdr))
 
 
 def batch(start: int, ledgers: tuple[bytes, ...]) -> bytes:

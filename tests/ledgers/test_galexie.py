@@ -46,7 +46,9 @@ def test_every_layout_is_read(
 
 
 @corpus.requires_corpus
-@pytest.mark.parametrize(("folder", "start", "end"), [("testnet-2022", 1410048, 1410303), ("pubnet", 30822015, 30822025)])
+@pytest.mark.parametrize(
+    ("folder", "start", "end"), [("testnet-2022", 1410048, 1410303), ("pubnet", 30822015, 30822025)]
+)
 def test_real_stores_are_read(folder: str, start: int, end: int) -> None:
     ledgers = list(opened(corpus.ROOT / folder).ledgers(start, end, NEVER))
     assert [ledger.sequence for ledger in ledgers] == list(range(start, end + 1))

@@ -18,7 +18,7 @@ from stellar_arrow_source.ledgers.grpc import GrpcSource
 from stellar_arrow_source.ledgers.service import RawLedgerServer
 from stellar_arrow_source.ledgers.source import RetryPolicy
 from tests.ledgers.servers import QUICK, endless, history, message, scripted
-from tests.ledgers.stores import NEVER, made
+from tests.ledgers.stores import NEVER, made, take
 
 START, END = 100, 163
 LEDGERS = made(START, END)
@@ -144,12 +144,11 @@ def test_a_wrong_sequence_is_a_gap(wrong: str, call: str) -> None:
     def stream(request: pb.StreamLedgersRequest, context: grpc.ServicerContext) -> Iterator[pb.RawLedger]:
         yield from messages
 
-    seen = []
+    seen: list[bytes] = []
     with scripted(*((get_range, None) if call == "range" else (None, stream))) as source:
         with pytest.raises(GapError, match=r"sent ledger \d+ where \d+ is due"):
-            for ledger in source.ledgers(START, START + 3, NEVER):
-                seen.append(ledger.sequence)
-        assert seen == ([] if wrong == "from elsewhere" else [100, 101])
+            take(source.ledgers(START, START + 3, NEVER), seen)
+        assert seen == ([] if wrong == "from elsewhere" else list(LEDGERS[:2]))
 
 
 def test_a_ledger_under_another_number_is_refused() -> None:
@@ -310,15 +309,14 @@ def test_our_service_tells_the_newest_ledger_for_an_empty_range(
 
 def test_a_stopping_service_ends_streams_without_a_gap(served: tuple[RawLedgerServer, GrpcSource]) -> None:
     server, source = served
-    seen: list[int] = []
+    reader = source.ledgers(100, None, NEVER)
+    seen = [bytes(next(reader).xdr) for _ in range(50)]
+    began = time.monotonic()
+    server.stop()
+    assert time.monotonic() - began < 3
     with pytest.raises(SourceUnavailableError):
-        for ledger in source.ledgers(100, None, NEVER):
-            seen.append(ledger.sequence)
-            if len(seen) == 50:
-                began = time.monotonic()
-                server.stop()
-                assert time.monotonic() - began < 3
-    assert seen == list(range(100, 100 + len(seen)))
+        take(reader, seen)
+    assert tuple(seen) == made(100, 99 + len(seen))
 
 
 def test_too_many_calls_are_refused_not_queued(served: tuple[RawLedgerServer, GrpcSource]) -> None:

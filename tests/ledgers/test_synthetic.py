@@ -247,9 +247,7 @@ def test_contract_calls_are_bound_to_their_result(metas: list[xdr.LedgerCloseMet
                 success = operation.tr.invoke_host_function_result.success
                 if success is not None:
                     v4 = one.tx_apply_processing.v4
-                    image = xdr.InvokeHostFunctionSuccessPreImage(
-                        v4.soroban_meta.return_value, v4.operations[0].events
-                    )
+                    image = xdr.InvokeHostFunctionSuccessPreImage(v4.soroban_meta.return_value, v4.operations[0].events)
                     assert sha256(image.to_xdr_bytes()).digest() == success.hash
                     checked += 1
     assert checked > 100

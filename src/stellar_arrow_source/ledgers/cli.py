@@ -24,7 +24,11 @@ LOG_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
-_endpoint = click.argument("endpoint", envvar="SOURCE_ENDPOINT")
+_endpoint = click.argument(
+    "endpoint",
+    envvar="SOURCE_ENDPOINT",
+    help="host:port, grpc://host:port, a folder, file:///folder or synthetic://.",
+)
 _network = option(
     "--network",
     envvar="NETWORK_PASSPHRASE",

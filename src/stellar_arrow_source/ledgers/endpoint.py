@@ -47,7 +47,7 @@ def _open(endpoint: str, retry: RetryPolicy) -> LedgerSource:
     if scheme is None:
         if _HOST_PORT.fullmatch(endpoint) and not Path(endpoint).is_dir():
             return GrpcSource(endpoint, endpoint=endpoint, retry=retry)
-        if "/" in endpoint or Path(endpoint).is_dir():
+        if "/" in endpoint or (endpoint and Path(endpoint).is_dir()):
             return GalexieStore(Path(endpoint), endpoint=endpoint)
         raise InvalidRequestError(f"{endpoint!r} is no endpoint of ledgers: use {SUPPORTED}")
     match scheme[1].lower():

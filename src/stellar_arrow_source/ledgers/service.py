@@ -21,7 +21,7 @@ from stellar_arrow_client.errors import (
 )
 from stellar_arrow_source.ledgers import raw_ledger_service_pb2 as pb
 from stellar_arrow_source.ledgers.grpc import MAX_MESSAGE, SERVICE
-from stellar_arrow_source.ledgers.source import LedgerSource
+from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
 
 ANSWER_BYTES = 8 << 20
 """A GetLedgerRange answer is cut after the ledger that takes it to this size."""
@@ -121,15 +121,24 @@ class RawLedgerServer:
             answer = pb.GetLedgerRangeResponse(latest_ledger=latest)
             end = min(request.end_ledger - 1, latest)
             if request.start_ledger <= end:
-                size = 0
-                for ledger in self._source.ledgers(request.start_ledger, end, stop):
-                    answer.ledgers.add(sequence=ledger.sequence, ledger_close_meta_xdr=bytes(ledger.xdr))
-                    size += len(ledger.xdr)
-                    if size >= ANSWER_BYTES:
-                        break
+                self._fill(answer, self._source.ledgers(request.start_ledger, end, stop))
         if self._stopping.is_set():  # the answer may be cut short, even empty
             context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
         return answer
+
+    @staticmethod
+    def _fill(answer: pb.GetLedgerRangeResponse, ledgers: Iterator[RawLedger]) -> None:
+        """Take ledgers up to the size of an answer; what goes wrong after the first is told by the next call."""
+        size = 0
+        try:
+            for ledger in ledgers:
+                answer.ledgers.add(sequence=ledger.sequence, ledger_close_meta_xdr=bytes(ledger.xdr))
+                size += len(ledger.xdr)
+                if size >= ANSWER_BYTES:
+                    return
+        except StellarArrowError:
+            if not answer.ledgers:
+                raise
 
     @contextmanager
     def _call(self, context: grpc.ServicerContext) -> Iterator[threading.Event]:

@@ -122,9 +122,15 @@ class Verifier:
         declared = parts.hash(f"{_HEADER}.txSetResultHash")
         _compare(sequence, "result-set hash", declared, sha256(results).digest())
         declared = parts.hash(f"{_HEADER}.scpValue.txSetHash")
-        value = parts.field(f"{_HEADER}.scpValue.ext", 36)
-        if int.from_bytes(value[:4], "big") == _EMPTY_TX_SET:
-            declared = bytes(value[4:])  # of the set that was proposed; the header itself names none
+        if int.from_bytes(parts.field(f"{_HEADER}.scpValue.ext", 4), "big") == _EMPTY_TX_SET:
+            # The set that was proposed is named in the extension and was dropped: an empty one was applied.
+            _compare(sequence, "transaction-set hash", declared, bytes(32))
+            if parts.envelopes:
+                raise IntegrityError(
+                    f"ledger {sequence}: the header says that the transaction set is empty, but it holds "
+                    f"{len(parts.envelopes)} transactions"
+                )
+            return
         _compare(sequence, "transaction-set hash", declared, parts.transaction_set_hash())
 
     def _check_transactions(self, sequence: int, parts: _Parts) -> None:
