@@ -1,0 +1,131 @@
+"""How fast ledgers are decoded, beside stellar-sdk's bare decode of the same ledger in the same run, on one core.
+
+    python benchmarks/decode.py [--ledger 53312000 …] [--batch 1 --batch 32] [--rounds 15]
+
+A row is the time from a compressed file of a SEP-54 store to Arrow record batches with all default columns:
+decompression, walk, matching by hash, columns. Each round times stellar-sdk and every row once, in turn; the table
+shows medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import zstandard
+from rich.console import Console
+from rich.table import Table
+from stellar_sdk import xdr
+
+from stellar_arrow_source.networks import KNOWN_NETWORKS
+from stellar_arrow_source.tables import LedgerDecoder
+from stellar_arrow_source.xdr import split_batch
+
+CORPUS = Path(os.environ.get("STELLAR_LEDGER_CORPUS", Path(__file__).parents[2] / "shared" / "ledgers"))
+REQUESTS = (
+    ("transactions",),
+    ("operations",),
+    ("transactions", "operations"),
+    ("payments",),
+    ("ledgers",),
+    ("ledgers", "transactions", "operations", "payments"),
+)
+GOALS = {("transactions",): 250, ("operations",): 220, ("transactions", "operations"): 200}
+"""Least ratio to stellar-sdk's decode that the design asks for, on pubnet 53312000."""
+LEDGERS = (53312000, 60659332)
+HEADER = 12  # of a LedgerCloseMetaBatch, before the only ledger of the file
+ROOM = 8 << 20
+
+
+class Work:
+    """Decodes ``batch`` copies of one compressed ledger."""
+
+    def __init__(self, compressed: bytes, streams: tuple[str, ...], batch: int) -> None:
+        self.compressed, self.streams, self.batch = compressed, streams, batch
+        self.decoder = LedgerDecoder(dict.fromkeys(streams), passphrase=KNOWN_NETWORKS["pubnet"])
+        self.decompressor = zstandard.ZstdDecompressor()
+        self.rows = 0
+        self.seconds: list[float] = []
+
+    def run(self) -> None:
+        buffer = self.decoder.buffer
+        buffer.clear()
+        for _ in range(self.batch):
+            with self.decompressor.stream_reader(self.compressed) as reader:
+                buffer.commit(reader.readinto(buffer.reserve(ROOM)), skip=HEADER)
+        decoded = self.decoder.decode_buffer()
+        self.rows = sum(batch.num_rows for batch in decoded.batches.values())
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that ``work`` takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def find_ledger(sequence: int) -> bytes:
+    """The compressed file of one ledger of the corpus' pubnet store."""
+    files = sorted((CORPUS / "pubnet").glob(f"*/*--{sequence}.xdr.zst"))
+    if not files:
+        raise click.ClickException(f"no pubnet ledger {sequence} in {CORPUS}; set STELLAR_LEDGER_CORPUS")
+    return files[0].read_bytes()
+
+
+def measure(sequence: int, batches: tuple[int, ...], rounds: int) -> Table:
+    """The table of one ledger."""
+    compressed = find_ledger(sequence)
+    with zstandard.ZstdDecompressor().stream_reader(compressed) as reader:
+        ledger = bytes(split_batch(reader.read()).ledgers[0])
+    works = [Work(compressed, streams, batch) for batch in batches for streams in REQUESTS]
+    for work in works:
+        for _ in range(3):  # compile, and let buffers grow
+            work.run()
+    sdk: list[float] = []
+    for _ in range(rounds):
+        sdk.append(timed(lambda: xdr.LedgerCloseMeta.from_xdr_bytes(ledger)))
+        for work in works:
+            work.seconds.append(timed(work.run) / work.batch)
+    base = statistics.median(sdk)
+    title = f"pubnet {sequence}, {len(ledger):,} bytes; stellar-sdk's decode: {base * 1e3:.1f} ms"
+    table = Table(
+        "streams", "ledgers a call", "ms/ledger", "ledgers/s", "MB/s", "rows/s", "times stellar-sdk", title=title
+    )
+    for work in works:
+        seconds = statistics.median(work.seconds)
+        goal = GOALS.get(work.streams) if sequence == 53312000 and work.batch > 1 else None
+        ratio = f"{base / seconds:.0f}" + (f" (goal {goal})" if goal else "")
+        table.add_row(
+            " + ".join(work.streams) if len(work.streams) < 4 else "all four",
+            str(work.batch),
+            f"{seconds * 1e3:.3f}",
+            f"{1 / seconds:,.0f}",
+            f"{len(ledger) / seconds / 1e6:,.0f}",
+            f"{work.rows / work.batch / seconds:,.0f}",
+            ratio,
+        )
+    return table
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--ledger", "ledgers", type=int, multiple=True, default=(53312000, 60659332), help="Sequence; repeatable."
+)
+@click.option(
+    "--batch", "batches", type=int, multiple=True, default=(32, 1), help="Ledgers decoded in one call; repeatable."
+)
+@click.option("--rounds", type=int, default=15, help="Times that everything is measured.")
+def main(ledgers: tuple[int, ...], batches: tuple[int, ...], rounds: int) -> None:
+    """Measure decoding against stellar-sdk."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    console = Console(width=130)
+    for sequence in ledgers:
+        console.print(measure(sequence, batches, rounds))
+
+
+if __name__ == "__main__":
+    main()
