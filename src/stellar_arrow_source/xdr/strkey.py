@@ -44,6 +44,8 @@ _LIQUIDITY_POOL, _CLAIMABLE_BALANCE = int(Version.LIQUIDITY_POOL), int(Version.C
 _SIGNED_PAYLOAD = int(Version.SIGNED_PAYLOAD)
 _SIGNERS = np.array([Version.ACCOUNT, Version.PRE_AUTH_TX, Version.HASH_X, Version.SIGNED_PAYLOAD], np.int64)
 
+_MET = 256
+"""Keys that ``write_keys`` remembers; a power of two."""
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
@@ -112,10 +114,24 @@ def measure_keys(words: Words, pos: Positions, offsets: Offsets) -> int:
     return total
 
 
+@helper
+def _same_key(words: Words, p: int, q: int) -> bool:
+    """Whether the 32 bytes at words `p` and `q` are equal."""
+    for k in range(8):
+        if words[np.uint64(p + k)] != words[np.uint64(q + k)]:
+            return False
+    return True
+
+
 @kernel
 def write_keys(words: Words, pos: Positions, version: int, offsets: Offsets, data: npt.NDArray[np.uint16]) -> None:
-    """Strkeys of 32-byte payloads: 35 bytes are exactly 56 characters, 28 pairs of `data`."""
+    """Strkeys of 32-byte payloads: 35 bytes are exactly 56 characters, 28 pairs of `data`.
+
+    Accounts and issuers recur: a key met before is copied (without: 1.3 times the time, on single ledgers).
+    """
     raw = words.view(np.uint8)
+    met = np.zeros(_MET, np.int64)  # word position of a key
+    there = np.empty(_MET, np.int64)  # where its strkey stands in `data`
     stage = np.empty(35, np.uint8)
     stage[0] = version
     start = _CRC[32, version]
@@ -123,6 +139,15 @@ def write_keys(words: Words, pos: Positions, version: int, offsets: Offsets, dat
         p = pos[i]
         if p > 0:
             o = offsets[i] >> 1
+            slot = np.uint64(words[np.uint64(p)] & np.uint32(_MET - 1))
+            q = met[slot]
+            if q > 0 and _same_key(words, p, q):
+                q = there[slot]
+                for k in range(28):
+                    data[np.uint64(o + k)] = data[np.uint64(q + k)]
+                continue
+            met[slot] = p
+            there[slot] = o
             crc = start
             for k in range(32):
                 byte = raw[np.uint64(p * 4 + k)]
