@@ -21,7 +21,7 @@ KEYS: list[tuple[Version, Callable[[bytes], str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("version", "encode"), KEYS, ids=lambda v: str(v))
+@pytest.mark.parametrize(("version", "encode"), KEYS, ids=lambda v: getattr(v, "__name__", v))
 def test_keys_of_32_bytes(version: Version, encode: Callable[[bytes], str]) -> None:
     rng = random.Random(version)
     payloads = [bytes(32), b"\xff" * 32, None, *(rng.randbytes(32) for _ in range(60)), None]
