@@ -117,7 +117,7 @@ def measure_keys(words: Words, pos: Positions, offsets: Offsets) -> int:
 @helper
 def _same_key(words: Words, p: int, q: int) -> bool:
     """Whether the 32 bytes at words `p` and `q` are equal."""
-    for k in range(8):
+    for k in range(8):  # noqa: SIM110 - numba compiles no generator
         if words[np.uint64(p + k)] != words[np.uint64(q + k)]:
             return False
     return True
