@@ -7,7 +7,8 @@ from threading import local
 from typing import NamedTuple
 
 from stellar_arrow_source.xdr.arena import Arena, LedgerBuffer
-from stellar_arrow_source.xdr.plan import END, Program, Relation, compile_program
+from stellar_arrow_source.xdr.compiler import compile_program
+from stellar_arrow_source.xdr.plan import END, Program, Relation
 
 _BATCH = Relation("batch", anchors=("LedgerCloseMetaBatch",))
 _LEDGER = Relation("ledger", sites=(("batch", "ledgerCloseMetas"),), type="LedgerCloseMeta")
