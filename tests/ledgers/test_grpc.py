@@ -16,7 +16,7 @@ from stellar_arrow_source.ledgers import raw_ledger_service_pb2 as pb
 from stellar_arrow_source.ledgers.endpoint import open_source
 from stellar_arrow_source.ledgers.grpc import GrpcSource
 from stellar_arrow_source.ledgers.service import RawLedgerServer
-from stellar_arrow_source.ledgers.source import RetryPolicy
+from stellar_arrow_source.ledgers.source import Bounds, RawLedger, RetryPolicy
 from tests.ledgers.servers import QUICK, endless, history, message, scripted
 from tests.ledgers.stores import NEVER, made, take
 
@@ -224,6 +224,15 @@ def test_a_stream_that_breaks_goes_on_at_the_next_ledger() -> None:
     assert starts == [100, 107, 114, 121, 128]
 
 
+def test_the_last_sequence_there_can_be() -> None:
+    last = (1 << 32) - 1
+    with (
+        scripted(history(START, LEDGERS), endless(last, LEDGERS[:1])) as source,
+        pytest.raises(IntegrityError, match=f"sent ledger 100 as ledger {last}"),
+    ):
+        read(source, last, last)
+
+
 def test_an_unreachable_server_is_given_up_after_all_attempts() -> None:
     source = open_source("127.0.0.1:1", retry=QUICK)
     began = time.monotonic()
@@ -317,6 +326,32 @@ def test_a_stopping_service_ends_streams_without_a_gap(served: tuple[RawLedgerSe
     with pytest.raises(SourceUnavailableError):
         take(reader, seen)
     assert tuple(seen) == made(100, 99 + len(seen))
+
+
+class Slow:
+    """A source whose ledgers never come, until it is told to stop."""
+
+    endpoint, network_passphrase = "slow", None
+
+    def bounds(self) -> Bounds:
+        return Bounds(100, 200)
+
+    def ledgers(self, start: int, end: int | None, stop: threading.Event) -> Iterator[RawLedger]:
+        stop.wait(30)
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_stopping_service_does_not_answer_that_there_is_nothing() -> None:
+    with RawLedgerServer(Slow(), "127.0.0.1", 0) as server:
+        source = GrpcSource(f"127.0.0.1:{server.port}", endpoint="slow", retry=RetryPolicy(attempts=1))
+        answer = source._range.future(pb.GetLedgerRangeRequest(start_ledger=100, end_ledger=120))
+        time.sleep(0.3)
+        server.stop()
+        assert answer.code() == grpc.StatusCode.UNAVAILABLE
+        source.close()
 
 
 def test_too_many_calls_are_refused_not_queued(served: tuple[RawLedgerServer, GrpcSource]) -> None:

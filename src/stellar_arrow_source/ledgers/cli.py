@@ -108,7 +108,9 @@ def verify(
         facts = asdict(verified) | {"proven": PROVEN, "not_proven": NOT_PROVEN}
         click.echo(json.dumps(facts | {"first": first, "last": first + verified.ledgers - 1}))
     else:
-        network_text = network_name(verified.passphrase) if verified.passphrase else "unknown (no transaction)"
+        network_text = "not proven, there is no transaction"
+        if verified.passphrase is not None and verified.transactions:
+            network_text = network_name(verified.passphrase)
         click.echo(
             f"verified {verified.ledgers} ledgers from {first} on: {verified.transactions} transactions, "
             f"{verified.links} links to the ledger before\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -36,6 +37,7 @@ _READ_AHEAD_BYTES = 32 << 20  # of decompressed ledgers, for each reader
 _READ_AHEAD_FILES = 16
 _CACHE_BYTES = 64 << 20
 _CHUNK = 8 << 10  # of compressed bytes, between two looks at the size; a block of zstd expands to ≤ 128 KiB
+_LISTING_SECONDS = 5.0  # between two listings while a file is waited for; a partition may hold 64,000 names
 _WRITE_SIZE = 1 << 20
 _THREADS = min(4, os.cpu_count() or 1)
 
@@ -158,11 +160,14 @@ class GalexieStore:
             GapError: a later file exists.
         """
         batch = self.layout.batch(sequence)
+        next_listing = time.monotonic()
         while self._find(batch) is None:
-            edge = self._edge(newest=True)
-            # Looked at again after the listing: both files may have come in between.
-            if edge is not None and edge.first > batch.first and self._find(batch) is None:
-                self._missing(sequence, edge)
+            if time.monotonic() >= next_listing:
+                next_listing += _LISTING_SECONDS
+                edge = self._edge(newest=True)
+                # Looked for again after the listing: both files may have come in between.
+                if edge is not None and edge.first > batch.first and self._find(batch) is None:
+                    self._missing(sequence, edge)
             if stop.wait(POLL_SECONDS):
                 return
 
@@ -217,7 +222,8 @@ def _read_batch(path: Path, batch: Span) -> list[RawLedger]:
         SourceUnavailableError: the file cannot be read.
     """
     try:
-        compressed = path.read_bytes()
+        with path.open("rb") as file:
+            compressed = file.read(MAX_BATCH)
     except OSError as error:
         raise SourceUnavailableError(f"cannot read {path}: {error.strerror}") from error
     data = _decompress(compressed, path)

@@ -24,6 +24,8 @@ _PAGE_BYTES = 4 << 20  # messages of about this size are the fastest
 _PAGES_IN_FLIGHT = 4
 _MAX_PAGE = 1024  # ledgers
 _CALL_SECONDS = 120.0
+_KEEPALIVE_SECONDS = 310  # servers of other makes end connections that are pinged more often than in 5 minutes
+_LAST = (1 << 32) - 2  # a range ends before a uint32
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class GrpcSource:
                 ("grpc.max_receive_message_length", MAX_MESSAGE),
                 ("grpc.initial_reconnect_backoff_ms", int(retry.initial * 1000)),
                 ("grpc.max_reconnect_backoff_ms", int(retry.maximum * 1000)),
-                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
             ],
         )
         self._range = self._channel.unary_unary(
@@ -116,11 +118,10 @@ class GrpcSource:
         newest: int | None = None  # as far as the server has told
         try:
             while not stop.is_set():
-                limit = end if newest is None or (end is not None and end < newest) else newest
+                limit = min(_LAST if end is None else end, _LAST if newest is None else newest, _LAST)
                 ahead = _PAGES_IN_FLIGHT if size.known else 1
-                while len(pages) < ahead and (limit is None or upcoming <= limit):
-                    last = upcoming + size.ledgers - 1
-                    pages.append(self._page(upcoming, last if limit is None else min(last, limit)))
+                while len(pages) < ahead and upcoming <= limit:
+                    pages.append(self._page(upcoming, min(upcoming + size.ledgers - 1, limit)))
                     upcoming = pages[-1].last + 1
                 if not pages:
                     return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
 
 ANSWER_BYTES = 8 << 20
 """A GetLedgerRange answer is cut after the ledger that takes it to this size."""
+
+_LATEST_SECONDS = 1.0
 
 _STATUS: tuple[tuple[type[StellarArrowError], grpc.StatusCode], ...] = (
     (GapError, grpc.StatusCode.OUT_OF_RANGE),
@@ -56,6 +59,7 @@ class RawLedgerServer:
         self._source = source
         self._stopping = threading.Event()
         self._calls: set[threading.Event] = set()
+        self._latest = (0, 0.0)  # newest ledger, and when that was looked up
         self._server = grpc.server(
             ThreadPoolExecutor(max_workers=max_calls, thread_name_prefix="raw-ledgers"),
             maximum_concurrent_rpcs=max_calls,
@@ -117,7 +121,7 @@ class RawLedgerServer:
     ) -> pb.GetLedgerRangeResponse:
         """Ledgers from ``start_ledger`` on that are there now; an empty range asks for ``latest_ledger`` only."""
         with self._call(context) as stop:
-            latest = self._source.bounds().latest or 0
+            latest = self._newest(request)
             answer = pb.GetLedgerRangeResponse(latest_ledger=latest)
             end = min(request.end_ledger - 1, latest)
             if request.start_ledger <= end:
@@ -125,6 +129,14 @@ class RawLedgerServer:
         if self._stopping.is_set():  # the answer may be cut short, even empty
             context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
         return answer
+
+    def _newest(self, request: pb.GetLedgerRangeRequest) -> int:
+        """The newest ledger; for a page of history it may be a second old, since a store must list its names."""
+        known, looked = self._latest
+        if request.start_ledger < request.end_ledger <= known and time.monotonic() < looked + _LATEST_SECONDS:
+            return known
+        self._latest = self._source.bounds().latest or 0, time.monotonic()
+        return self._latest[0]
 
     @staticmethod
     def _fill(answer: pb.GetLedgerRangeResponse, ledgers: Iterator[RawLedger]) -> None:

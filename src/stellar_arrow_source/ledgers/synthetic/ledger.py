@@ -49,8 +49,8 @@ def close_ledger(world: World, number: int, transactions: int) -> bytes:
     base_fee = 100 if world.sequence % _SURGE_EVERY else 250
     applied = _apply(world, rng, number, transactions, base_fee, close_time)
     tx_set = _transaction_set(world, applied, base_fee)
-    results = sha256(array([transaction.result_pair() for transaction in applied])).digest()
-    header = _header(world, rng, sha256(tx_set).digest(), results, close_time)
+    pairs = [transaction.result_pair() for transaction in applied]
+    header = _header(world, rng, sha256(tx_set).digest(), sha256(array(pairs)).digest(), close_time)
     world.previous_hash = sha256(header).digest()
     return b"".join(
         (
@@ -60,7 +60,7 @@ def close_ledger(world: World, number: int, transactions: int) -> bytes:
             header,
             VOID,
             tx_set,
-            array([transaction.result_meta() for transaction in applied]),
+            array([transaction.result_meta(pair) for transaction, pair in zip(applied, pairs, strict=True)]),
             VOID,  # upgradesProcessing
             VOID,  # scpInfo
             u64(1_000_000_000 + 96 * len(world.token_balances)),  # totalByteSizeOfLiveSorobanState

@@ -215,12 +215,12 @@ class Transaction:
             result = i32(_INNER_SUCCESS if succeeded else _INNER_FAILED) + inner
         return self._hashes[1] + i64(self.charged - self.refund) + result + VOID
 
-    def result_meta(self) -> bytes:
-        """``TransactionResultMetaV1`` with ``TransactionMetaV4``"""
+    def result_meta(self, pair: bytes) -> bytes:
+        """``TransactionResultMetaV1`` with ``TransactionMetaV4``, around the result pair."""
         return b"".join(
             (
                 VOID,
-                self.result_pair(),
+                pair,
                 self._fee_changes,
                 u32(4),
                 VOID,
