@@ -14,7 +14,7 @@ from stellar_arrow_source.errors import DecodeError
 from stellar_arrow_source.tables.expressions import At, Expression
 from stellar_arrow_source.tables.relations import ENVELOPE, LEDGER, OP_RESULT, OPERATION, TX_RESULT
 from stellar_arrow_source.xdr import Arena, Relation
-from stellar_arrow_source.xdr.positions import expand_runs, hypers_at, signed_words_at, words_at
+from stellar_arrow_source.xdr.positions import hypers_at, join_operations, signed_words_at, words_at
 
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -25,6 +25,8 @@ _MAX_CLOSE_TIME: Final = (2**63 - 1) // MICROSECONDS
 _MAX_SEQUENCE: Final = 2**31 - 1  # an id (SEP-35) is a signed 64-bit integer with the sequence on top
 _MAX_TRANSACTIONS: Final = 2**20 - 1
 _MOST_TYPES: Final = 64
+_MANAGE_SELL_OFFER: Final = 3
+_CREATE_PASSIVE_SELL_OFFER: Final = 4
 TX_SUCCESS: Final = 0
 TX_FEE_BUMP_INNER_SUCCESS: Final = 1
 TX_FAILED: Final = -1
@@ -271,22 +273,11 @@ class Batch:
         first = self.runs(OPERATION, ENVELOPE)[0][self.envelope_of_result]
         result_first, result_counts = self.runs(OP_RESULT, TX_RESULT)
         envelopes, counts = self.envelope_of_result, self.operation_counts
-        ends = np.cumsum(counts)
-        operations = np.empty(int(ends[-1]) if len(ends) else 0, np.int64)
-        expand_runs(first, ends, operations)
-        of_transaction = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-        ordinal = np.arange(len(of_transaction), dtype=np.int64) - (ends - counts)[of_transaction]
-        has_result = result_counts[of_transaction] > 0
-        frame = Frame(
-            self,
-            self.ledger_of_result[of_transaction],
-            {
-                TX_RESULT.name: of_transaction,
-                ENVELOPE.name: envelopes[of_transaction],
-                OPERATION.name: operations,
-                OP_RESULT.name: np.where(has_result, result_first[of_transaction] + ordinal, -1),
-            },
-        )
+        transaction, operation, result, ordinal = (np.empty(int(counts.sum()), np.int64) for _ in range(4))
+        join_operations(counts, first, result_first, result_counts > 0, transaction, operation, result, ordinal)
+        rows = {TX_RESULT.name: transaction, OPERATION.name: operation, OP_RESULT.name: result}
+        rows[ENVELOPE.name] = envelopes[transaction]
+        frame = Frame(self, self.ledger_of_result[transaction], rows)
         frame.once("ordinal", lambda: ordinal)
         self._check_result_types(frame)
         return frame
@@ -294,6 +285,8 @@ class Batch:
     def _check_result_types(self, frame: Frame) -> None:
         inner, types, _ = frame.inner_results
         bad = inner & (types != frame.operation_types)
+        # stellar-core gives a passive offer the result of an ordinary one
+        bad &= (frame.operation_types != _CREATE_PASSIVE_SELL_OFFER) | (types != _MANAGE_SELL_OFFER)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise self.error(
