@@ -129,7 +129,10 @@ def operation_result(draw: Generator, operation: Any, successful: bool) -> Any:
     if not successful and draw.chance.random() < 0.2:
         refused = [code for code in xdr.OperationResultCode if code != xdr.OperationResultCode.opINNER]
         return xdr.OperationResult(draw.chance.choice(refused))
-    tr = draw.case(xdr.OperationResultTr, operation.body.type)
+    kind = operation.body.type
+    if kind == xdr.OperationType.CREATE_PASSIVE_SELL_OFFER and draw.chance.random() < 0.5:
+        kind = xdr.OperationType.MANAGE_SELL_OFFER  # stellar-core does so
+    tr = draw.case(xdr.OperationResultTr, kind)
     if successful:
         (name,) = (name for name, value in vars(tr).items() if name != "type" and value is not None)
         result = type(getattr(tr, name))
