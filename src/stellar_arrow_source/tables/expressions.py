@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stellar_arrow_source.tables.relations import OPERATION
+from stellar_arrow_source.tables.relations import OP_RESULT, OPERATION
 from stellar_arrow_source.xdr import Program, Relation
 from stellar_arrow_source.xdr.plan import END
 from stellar_arrow_source.xdr.positions import gather, gather_by_key
@@ -108,14 +108,16 @@ def _gather(frame: Frame, relation: Relation, path: str) -> Positions:
 
 @dataclass(frozen=True, eq=False)
 class ByOperation(Expression):
-    """Paths below the operation's ``body`` by its ``OperationType``; of several, the one that is there."""
+    """Paths below the operation's ``body``, or another root, by its ``OperationType``; of several, the one there."""
 
     arms: Mapping[int, str | tuple[str, ...]]
+    relation: Relation = OPERATION
+    root: str = "body"
 
     def needs(self) -> Iterator[Need]:
         yield Need(OPERATION.name, "body")
         for layer in self._layers():
-            yield from (Need(OPERATION.name, f"body.{path}") for path in layer.values())
+            yield from (Need(self.relation.name, f"{self.root}.{path}") for path in layer.values())
 
     def positions(self, frame: Frame) -> Positions:
         total = frame.absent
@@ -135,22 +137,28 @@ class ByOperation(Expression):
         types, slots, offsets = _arm_locations(arena.program, self, layer)
         if not frame.has_types(types):
             return frame.absent
-        rows = frame.rows[OPERATION.name]
+        rows = frame.rows[self.relation.name]
         out = np.empty(len(rows), np.int64)
-        found = gather_by_key(arena.rows(OPERATION.name), slots, offsets, frame.operation_types, rows, out)
+        found = gather_by_key(arena.rows(self.relation.name), slots, offsets, frame.operation_types, rows, out)
         return out if found else frame.absent
+
+
+def by_result(arms: Mapping[int, str | tuple[str, ...]]) -> ByOperation:
+    """Paths below the operation's inner result by its ``OperationType``."""
+    return ByOperation(arms, OP_RESULT, "tr")
 
 
 @lru_cache(maxsize=4096)
 def _arm_locations(
     program: Program, expression: ByOperation, layer: int
 ) -> tuple[frozenset[int], NDArray[np.int64], NDArray[np.int64]]:
-    locations = program.locations[program.index[OPERATION.name]]
+    locations = program.locations[program.index[expression.relation.name]]
     slots = np.full(64, -1, np.int64)
     offsets = np.zeros(64, np.int64)
     arms = expression._layers()[layer]
     for kind, path in arms.items():
-        slots[kind], offsets[kind] = locations[f"body.{path}"].slot, locations[f"body.{path}"].offset
+        location = locations[f"{expression.root}.{path}"]
+        slots[kind], offsets[kind] = location.slot, location.offset
     return frozenset(arms), slots, offsets
 
 

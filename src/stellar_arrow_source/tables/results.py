@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from stellar_sdk.xdr import OperationType
 
-from stellar_arrow_source.tables.expressions import At, ByOperation, Expression, Where
+from stellar_arrow_source.tables.expressions import At, ByOperation, Expression, Where, by_result
 from stellar_arrow_source.tables.frame import OPERATION_RESULT, Frame, Integers
 from stellar_arrow_source.tables.relations import CLAIM_ATOM, OP_RESULT
 from stellar_arrow_source.xdr import Relation, readers
@@ -18,7 +18,7 @@ from stellar_arrow_source.xdr.schema import Ref, SchemaError, Union, enum_names,
 
 _ABSENT: Final = -(2**40)
 _OFFER_CREATED: Final = 0  # MANAGE_OFFER_CREATED
-_OFFER_RESULTS: Final = ("manageSellOfferResult", "createPassiveSellOfferResult", "manageBuyOfferResult")
+_T: Final = OperationType
 
 
 def _if_successful(where: Expression) -> Where:
@@ -27,23 +27,47 @@ def _if_successful(where: Expression) -> Where:
 
 
 RECEIVED: Final = _if_successful(
-    At(OP_RESULT, "tr.pathPaymentStrictSendResult.success.last.amount", "tr.accountMergeResult.sourceAccountBalance")
+    by_result(
+        {
+            _T.PATH_PAYMENT_STRICT_SEND: "pathPaymentStrictSendResult.success.last.amount",
+            _T.ACCOUNT_MERGE: "accountMergeResult.sourceAccountBalance",
+        }
+    )
 )
 """What the destination of a strict-send payment or an account merge got."""
 
-CREATED_BALANCE: Final = _if_successful(At(OP_RESULT, "tr.createClaimableBalanceResult.balanceID"))
+CREATED_BALANCE: Final = _if_successful(
+    by_result({_T.CREATE_CLAIMABLE_BALANCE: "createClaimableBalanceResult.balanceID"})
+)
 
-_OFFER_EFFECT = At(OP_RESULT, *(f"tr.{result}.success.offer" for result in _OFFER_RESULTS))
+
+def _offer_result(path: str) -> ByOperation:
+    return by_result(
+        {
+            _T.MANAGE_SELL_OFFER: f"manageSellOfferResult.success.{path}",
+            # stellar-core gives a passive offer the result of an ordinary one
+            _T.CREATE_PASSIVE_SELL_OFFER: (
+                f"manageSellOfferResult.success.{path}",
+                f"createPassiveSellOfferResult.success.{path}",
+            ),
+            _T.MANAGE_BUY_OFFER: f"manageBuyOfferResult.success.{path}",
+        }
+    )
+
+
+_OFFER_EFFECT = _offer_result("offer")
 CREATED_OFFER: Final = Where(
-    _if_successful(At(OP_RESULT, *(f"tr.{result}.success.offer.offer.offerID" for result in _OFFER_RESULTS))),
+    _if_successful(_offer_result("offer.offer.offerID")),
     lambda frame: frame.words(_OFFER_EFFECT) == _OFFER_CREATED,
     (_OFFER_EFFECT,),
 )
 
 # -- what a path payment took from its source
 
-_SEND_AMOUNT = ByOperation({OperationType.PATH_PAYMENT_STRICT_SEND: "pathPaymentStrictSendOp.sendAmount"})
-_LAST_AMOUNT = _if_successful(At(OP_RESULT, "tr.pathPaymentStrictReceiveResult.success.last.amount"))
+_SEND_AMOUNT = ByOperation({_T.PATH_PAYMENT_STRICT_SEND: "pathPaymentStrictSendOp.sendAmount"})
+_LAST_AMOUNT = _if_successful(
+    by_result({_T.PATH_PAYMENT_STRICT_RECEIVE: "pathPaymentStrictReceiveResult.success.last.amount"})
+)
 _ATOM_ASSET = At(CLAIM_ATOM, "assetBought")
 _ATOM_AMOUNT = At(CLAIM_ATOM, "amountBought")
 SENT_READS: Final[tuple[Expression | Relation, ...]] = (
@@ -61,7 +85,7 @@ def read_source_amount(frame: Frame) -> pa.Array:
         DecodeError: the atoms' amounts are negative or overflow.
     """
     sent = frame.positions(_SEND_AMOUNT)
-    if not frame.has_types((OperationType.PATH_PAYMENT_STRICT_RECEIVE,)):
+    if not frame.has_types((_T.PATH_PAYMENT_STRICT_RECEIVE,)):
         return readers.i64(frame.batch.words, sent)
     received = frame.positions(_LAST_AMOUNT)
     rows = np.flatnonzero(received)

@@ -1,6 +1,7 @@
 """Kernels over positions: from rows to positions, from positions to plain numbers, from parents to children.
 
-Exports: gather, gather_by_key, words_at, signed_words_at, hypers_at, expand_runs, first_hop_amounts,
+Exports: gather, gather_by_key, words_at, signed_words_at, hypers_at, expand_runs, join_operations,
+first_hop_amounts,
 fee_account_changes, match_hashes. Position 0 stands for "absent" everywhere.
 """
 
@@ -88,6 +89,35 @@ def expand_runs(first: Positions, ends: Positions, out: Positions) -> None:
         while o < ends[i]:
             out[o] = child
             child += 1
+            o += 1
+
+
+@kernel
+def join_operations(
+    counts: Positions,
+    first: Positions,
+    result_first: Positions,
+    has_results: Mask,
+    transaction: Positions,
+    operation: Positions,
+    result: Positions,
+    ordinal: Positions,
+) -> None:
+    """The operations of transactions, one after the other.
+
+    Args:
+        counts, first: int64 (transactions,), the run of operation rows of each.
+        result_first, has_results: (transactions,), where its run of result rows begins, if it has one.
+        transaction, operation, result, ordinal: int64 (operations,): the transaction, operation row and result row (-1
+            where there is none) of each operation, and its number in the transaction from 0 (out).
+    """
+    o = 0
+    for t in range(counts.shape[0]):
+        for k in range(counts[t]):
+            transaction[o] = t
+            operation[o] = first[t] + k
+            result[o] = result_first[t] + k if has_results[t] else -1
+            ordinal[o] = k
             o += 1
 
 
