@@ -15,7 +15,7 @@ from stellar_arrow_source.tables.catalog import find_stream
 from stellar_arrow_source.tables.expressions import Need
 from stellar_arrow_source.tables.frame import CLOSE_TIME, SEQUENCE, Batch
 from stellar_arrow_source.tables.match import MATCH_NEEDS, match_transactions
-from stellar_arrow_source.tables.relations import RELATIONS
+from stellar_arrow_source.tables.relations import CHANGE, FEE_CHANGE, RELATIONS
 from stellar_arrow_source.tables.spec import Column, Stream, needs_of
 from stellar_arrow_source.xdr import Arena, LedgerBuffer, Program, compile_program
 
@@ -112,6 +112,11 @@ def _schema(stream: Stream, names: tuple[str, ...], passphrase: str | None) -> p
 
 @lru_cache(maxsize=256)
 def _program(needs: frozenset[Need]) -> Program:
+    if any(need.relation == CHANGE.name for need in needs):
+        # A change is a row of one relation only: all of them include those of fees.
+        needs = frozenset(
+            need._replace(relation=CHANGE.name) if need.relation == FEE_CHANGE.name else need for need in needs
+        )
     wanted = {need.relation for need in needs}
     for relation in RELATIONS:
         if relation.name in wanted:

@@ -24,6 +24,25 @@ CLAIM_ATOM: Final = Relation(
     "claim_atom", anchors=("ClaimAtom",), strip=("v0", "orderBook", "liquidityPool"), overlay=("",)
 )
 
+CHANGE: Final = Relation(
+    "change",
+    anchors=("LedgerEntryChange",),
+    strip=("created", "updated", "state", "restored"),
+    overlay=("", "data"),
+)
+"""Every change of a ledger entry, wherever it stands; its parent is the relation that the site names."""
+
+OPERATION_META: Final = Relation("operation_meta", anchors=("OperationMeta", "OperationMetaV2"))
+
+UPGRADE: Final = Relation("upgrade", anchors=("UpgradeEntryMeta",))
+
+CONTRACT_EVENT: Final = Relation("contract_event", anchors=("ContractEvent",))
+"""Events of every kind; the site tells whether of an operation, a transaction or for diagnosis."""
+
+TRANSACTION_EVENT: Final = Relation("transaction_event", anchors=("TransactionEvent",))
+
+DIAGNOSTIC_EVENT: Final = Relation("diagnostic_event", anchors=("DiagnosticEvent",))
+
 FEE_CHANGE: Final = Relation(
     "fee_change",
     sites=(
@@ -36,7 +55,7 @@ FEE_CHANGE: Final = Relation(
     strip=("created", "updated", "state", "restored"),
     overlay=("", "data"),
 )
-"""Changes by which fees are charged and refunded."""
+"""Changes by which fees are charged and refunded; a program that has all changes takes them from there."""
 
 EVICTED_KEY: Final = Relation("evicted_key", sites=(("ledger", "evictedKeys"),), type="LedgerKey")
 
@@ -83,7 +102,8 @@ PARAMETER: Final = Relation(
 )
 
 RELATIONS: Final = (
-    LEDGER, ENVELOPE, TX_RESULT, OPERATION, OP_RESULT, CLAIM_ATOM, FEE_CHANGE, EVICTED_KEY, READ_ONLY_KEY,
+    LEDGER, ENVELOPE, TX_RESULT, OPERATION, OP_RESULT, CLAIM_ATOM, OPERATION_META, UPGRADE, CHANGE, CONTRACT_EVENT,
+    TRANSACTION_EVENT, DIAGNOSTIC_EVENT, FEE_CHANGE, EVICTED_KEY, READ_ONLY_KEY,
     READ_WRITE_KEY, ARCHIVED_ENTRY, EXTRA_SIGNER, PATH_ASSET, CLAIMANT, PARAMETER,
 )  # fmt: skip
 """Every relation; a program holds those that its columns need, parents of sites included."""

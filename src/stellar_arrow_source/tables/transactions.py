@@ -41,6 +41,7 @@ from stellar_arrow_source.tables.frame import (
 )
 from stellar_arrow_source.tables.relations import (
     ARCHIVED_ENTRY,
+    CHANGE,
     ENVELOPE,
     EXTRA_SIGNER,
     FEE_CHANGE,
@@ -67,10 +68,9 @@ _RESOURCES: Final = f"{_SOROBAN}.resources"
 _RESOURCE_FEE = At(ENVELOPE, f"{_SOROBAN}.resourceFee")
 _ARCHIVED = At(ENVELOPE, f"{_SOROBAN}.ext.resourceExt.archivedSorobanEntries")
 
-_CHANGE = At(FEE_CHANGE)
-_CHANGE_DATA = At(FEE_CHANGE, "data")
+_CHANGES: Final = {relation.name: (At(relation), At(relation, "data")) for relation in (FEE_CHANGE, CHANGE)}
 _FEE_PAYER = FirstOf(MuxedKey(_FEE_SOURCE), TX_SOURCE_KEY)
-_FEE_CHANGES = (_CHANGE, _CHANGE_DATA, _FEE_PAYER, _RESOURCE_FEE)
+_FEE_CHANGES = (*_CHANGES[FEE_CHANGE.name], _FEE_PAYER, _RESOURCE_FEE)
 
 
 def _soroban_meta(path: str) -> At:
@@ -115,15 +115,21 @@ def _read_bid(frame: Frame) -> pa.Array:
 def _fee_movements(frame: Frame) -> tuple[Integers, Integers, Integers]:
     """(position of the balance before the charge, after it, refund), int64 (rows,); Soroban transactions only."""
     batch = frame.batch
-    rows = batch.arena.rows(FEE_CHANGE.name)
-    changes = Frame(batch, np.zeros(len(rows), np.int64), {FEE_CHANGE.name: np.arange(len(rows), dtype=np.int64)})
-    sites = batch.arena.program.sites[batch.arena.program.index[FEE_CHANGE.name]]
+    program = batch.arena.program
+    name = next(name for name in _CHANGES if name in program.index)
+    sites = program.sites[program.index[name]]
+    of_fees = np.array([site in FEE_CHANGE.sites for site in sites])
     at_start = np.array([path == "feeProcessing" for _, path in sites])
+    rows = batch.arena.rows(name)
+    chosen = np.flatnonzero(of_fees[rows[:, 2]])
+    rows = rows[chosen]
+    changes = Frame(batch, np.zeros(len(chosen), np.int64), {name: chosen})
+    change, data = _CHANGES[name]
     start, end, refund = (np.zeros(frame.length, np.int64) for _ in range(3))
     overflow = fee_account_changes(
         batch.words,
-        changes.positions(_CHANGE),
-        changes.positions(_CHANGE_DATA),
+        changes.positions(change),
+        changes.positions(data),
         rows[:, 1],
         at_start[rows[:, 2]],
         np.where(_is_soroban(frame), frame.positions(_FEE_PAYER), 0),
