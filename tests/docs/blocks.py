@@ -1,0 +1,126 @@
+"""The code blocks of README.md, each with how it is tested, and a place where they can be run."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+_FENCE = re.compile(r"(?:<!-- test: (?P<test>[a-z ]+) -->\n)?```(?P<language>[a-z]*)\n(?P<code>.*?)^```$", re.M | re.S)
+_HEADING = re.compile(r"^##+ (.*)$", re.M)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block of the README.
+
+    Attributes:
+        section: the heading that it stands under.
+        test: how it is tested, None when it does not say so.
+        language: of the fence, "" for plain text.
+    """
+
+    section: str
+    test: str | None
+    language: str
+    code: str
+
+
+def blocks() -> list[Block]:
+    found = []
+    for match in _FENCE.finditer(README):
+        headings = _HEADING.findall(README, 0, match.start())
+        found.append(Block(headings[-1] if headings else "", match["test"], match["language"], match["code"]))
+    return found
+
+
+def of(section: str, test: str) -> list[str]:
+    """The code of the blocks of a section that are tested in one way; there is at least one."""
+    found = [block.code for block in blocks() if block.section == section and block.test == test]
+    assert found, f"the section {section!r} of README.md has no block marked {test!r}"
+    return found
+
+
+class Newcomer:
+    """Types blocks of the README into a shell, in a folder of its own, with free ports in place of the usual ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ports = {usual: _free_port() for usual in ("8815", "8088", "50053")}
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("SOURCE_", "STELLAR_"))},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "ARROW_PORT": self._ports["8815"],
+            "HEALTH_PORT": self._ports["8088"],
+        }
+
+    def here(self, code: str) -> str:
+        """The code with the ports of this place."""
+        return re.sub(r"\b(8815|8088|50053)\b", lambda usual: self._ports[usual[0]], code)
+
+    def run(self, code: str, *command: str) -> str:
+        """Run a block to its end, by the shell unless another command is given; its standard output."""
+        done = subprocess.run(
+            [*(command or ("sh", "-euc")), self.here(code)],
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, f"{code}\nended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    @contextmanager
+    def running(self, code: str) -> Iterator[subprocess.Popen[str]]:
+        """Run a block until the end of the ``with`` block, then interrupt it as Ctrl-C does; it must end by that."""
+        log = self.folder / f"{time.monotonic_ns()}.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                ["sh", "-euc", self.here(code)],
+                cwd=self.folder,
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        try:
+            yield process
+            assert process.poll() is None, f"{code}\nended by itself:\n{log.read_text()}"
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(timeout=60)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def wait_until_ready(self) -> None:
+        """Until the server says that it is ready."""
+        deadline = time.monotonic() + 240
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self._ports['8088']}/ready", timeout=10).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, "the server is not ready after four minutes"
+                time.sleep(0.2)
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])

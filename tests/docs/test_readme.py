@@ -1,0 +1,128 @@
+"""What README.md tells a newcomer to type works as it stands there."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from tests.docs import blocks
+from tests.docs.blocks import ROOT, Newcomer
+from tests.ledgers.stores import Store, made
+
+WAYS = {"demo", "installed", "background", "python", "shell", "sql", "store names", "store commands", "follow", "this"}
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Newcomer:
+    return Newcomer(tmp_path)
+
+
+def test_every_block_says_how_it_is_tested() -> None:
+    untested = [block for block in blocks.blocks() if block.language and block.test not in WAYS]
+    assert not untested
+    assert {block.test for block in blocks.blocks() if block.language} == WAYS
+    assert blocks.README.count("```") == 2 * len(blocks.blocks())
+
+
+def test_demo_and_test_commands_are_there() -> None:
+    [two_commands] = blocks.of("Try it", "demo")
+    assert two_commands.splitlines()[1] == "stellar-arrow/scripts/demo"
+    [test] = blocks.of("Tests", "this")
+    for script in ("scripts/demo", test.strip(), ".ci/run"):
+        assert (ROOT / script).stat().st_mode & 0o111, f"{script} cannot be run"
+    assert "scripts/test" in (ROOT / ".ci/run").read_text()
+
+
+def test_what_is_installed_is_there() -> None:
+    [install] = blocks.of("Install", "installed")
+    *_, pip = install.splitlines()
+    folders = shlex.split(pip)[3::2]
+    assert folders == [".", "consumers/parquet", "consumers/analytics"]
+    for folder in folders:
+        assert (ROOT / folder / "pyproject.toml").exists()
+    commands = re.findall(r"`((?:stellar|parquet|analytics)-[a-z-]+)`", blocks.README)
+    assert len(set(commands)) == 4
+    for command in commands:
+        assert Path(sys.executable).with_name(command).exists(), f"{command} is not installed"
+
+
+def test_first_stream_archive_and_analysis(newcomer: Newcomer) -> None:
+    [serve] = blocks.of("First stream in Python", "background")
+    [ours, plain_flight] = blocks.of("First stream in Python", "python")
+    [archive] = blocks.of("Archive and query", "shell")
+    [query] = blocks.of("Archive and query", "sql")
+    [analyse] = blocks.of("Live analytics", "shell")
+    with newcomer.running(serve):
+        newcomer.wait_until_ready()
+        said = newcomer.run(ours, sys.executable, "-c")
+        assert said.startswith("ledgers 2 to ")
+        assert int(newcomer.run(plain_flight, sys.executable, "-c")) > 100
+        pattern = newcomer.run(archive).strip()
+        *_, final = newcomer.run(analyse).splitlines()
+    assert f"'./{pattern}'" in query
+    here = query.replace("./stellar-archive", str(newcomer.folder / "stellar-archive"))
+    volumes: dict[str, int] = {}
+    for day in duckdb.sql(here).to_arrow_table().to_pylist():
+        volumes[day["asset_code"]] = volumes.get(day["asset_code"], 0) + int(day["daily_volume"])
+    assert volumes["XLM"] > 0
+    for code, volume in volumes.items():
+        assert re.search(rf"\b{volume}\b", said), f"the first stream and the archive differ in {code}"
+    result = json.loads(final)
+    assert result["final"]
+    assert (result["from_ledger"], result["to_ledger"]) == (2, 501)
+    assert sum(int(row["amount"]) for row in result["rows"]) == sum(volumes.values())
+
+
+def test_the_store_is_named_as_it_is_laid_out(tmp_path: Path) -> None:
+    [copy] = blocks.of("Real ledgers", "store names")
+    pubnet = Store(tmp_path / "pubnet", per_partition=64_000)
+    assert "STORE=s3://aws-public-blockchain/v1.1/stellar/ledgers/pubnet\n" in copy
+    for path in (pubnet.path(53_312_000), pubnet.path(53_312_099)):
+        assert f"$STORE/{path.parent.name} pubnet/{path.parent.name}\n" in copy
+        assert fnmatch.fnmatch(path.name, re.findall(r"--include '(.*?)'", copy)[0])
+    assert not fnmatch.fnmatch(pubnet.path(53_312_100).name, re.findall(r"--include '(.*?)'", copy)[0])
+    assert all("--no-sign-request --region us-east-2" in line for line in copy.splitlines() if line.startswith("aws"))
+
+
+def test_a_store_is_verified_served_and_archived(newcomer: Newcomer) -> None:
+    [verify_and_serve, archive] = blocks.of("Real ledgers", "store commands")
+    store = Store(newcomer.folder / "pubnet", per_partition=64_000)
+    store.write(53_312_000, made(53_312_000, 53_312_099))
+    verify, serve = verify_and_serve.splitlines(keepends=True)
+    assert "verified 100 ledgers" in newcomer.run(verify)
+    with newcomer.running(serve):
+        newcomer.wait_until_ready()
+        newcomer.run(archive)
+    assert pq.read_table(newcomer.folder / "pubnet-archive").num_rows > 0
+
+
+def test_the_system_runs_as_told(newcomer: Newcomer) -> None:
+    [serve_ledgers, serve] = blocks.of("Running the system", "background")
+    [archive, analyse] = blocks.of("Running the system", "follow")
+    [look] = blocks.of("Running the system", "shell")
+    with newcomer.running(serve_ledgers), newcomer.running(serve):
+        newcomer.wait_until_ready()
+        with newcomer.running(archive), newcomer.running(analyse):
+            time.sleep(4)
+        _wait_for(lambda: any((newcomer.folder / "live-archive").glob("*/*/*/*.parquet")))
+        if shutil.which("curl") is None:
+            pytest.skip("curl is not installed, so that the last block was not run")
+        assert "stellar_arrow_" in newcomer.run(look)
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
