@@ -5,7 +5,8 @@
 The chain is store → stellar-ledger-source → stellar-arrow-source → parquet-consumer; with ``--source file``, the
 Arrow source reads the store itself. Each stage is measured alone too: reading the store, the gRPC hop (a client that
 drains it), the server (Flight clients that drain it), writing (the consumer's sink, fed from memory). Rates are
-medians over the rounds. Time on a core is what counts where others use the machine as well.
+medians over the rounds. Time on a core, without that of starting, is what counts where others use the machine as
+well.
 """
 
 from __future__ import annotations
@@ -123,12 +124,14 @@ class Chain:
     def archive(self, streams: tuple[str, ...], row: Row) -> None:
         """The whole chain."""
         before = {name: server.cost() for name, server in self._servers().items()}
-        result = parquet_consumer(self.server, self._output(), streams, self.ledgers)
+        output = self._output()
+        result = parquet_consumer(self.server, output, streams, self.ledgers)
         row.seconds.append(result.seconds)
         row.rows = result.rows
         for name, server in self._servers().items():
             row.used(name, before[name], server.cost())
-        row.used("reader", Cost(0.0, 0), result.cost)
+        nothing_left = parquet_consumer(self.server, output, streams, self.ledgers)
+        row.used("reader", nothing_left.cost, result.cost)
 
     def _write_stream(self, archive: Archive, stream: str, batches: Batches) -> int:
         sink = ParquetSink(archive, Partitioning.parse("hive"), FileOptions())
@@ -174,7 +177,9 @@ def measure(sequence: int, copies: int, source: str, rounds: int) -> Table:
                 step(row)
     size = len(find_ledger(sequence))
     way = "through gRPC" if hop else "read by the server"
-    return table([row for row, _ in steps], copies, size, f"{copies} × pubnet {sequence} ({size:,} bytes), store {way}")
+    return table(
+        [row for row, _ in steps], copies, size, f"{copies} times pubnet {sequence} ({size:,} bytes), store {way}"
+    )
 
 
 def table(rows: list[Row], ledgers: int, size: int, title: str) -> Table:

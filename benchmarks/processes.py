@@ -7,9 +7,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import URLError
@@ -35,11 +36,8 @@ class Server:
         self.process, self.port = process, port
 
     def cost(self) -> Cost:
-        """As the kernel counts it."""
-        folder = Path("/proc") / str(self.process.pid)
-        times = (folder / "stat").read_text().rpartition(")")[2].split()
-        [peak] = [line for line in (folder / "status").read_text().splitlines() if line.startswith("VmHWM:")]
-        return Cost((int(times[11]) + int(times[12])) / _TICKS, int(peak.split()[1]) << 10)
+        """What it has used."""
+        return cost_of(self.process.pid)
 
 
 @contextmanager
@@ -64,7 +62,7 @@ def arrow_source(endpoint: str) -> Iterator[Server]:
 
 
 class Archived(NamedTuple):
-    """What a run of ``parquet-consumer`` did: seconds and rows by its own account, and its cost."""
+    """What a run of ``parquet-consumer`` did: seconds and rows by its own account (0 if nothing was left), its cost."""
 
     seconds: float
     rows: int
@@ -76,19 +74,38 @@ def parquet_consumer(server: Server, output: Path, streams: tuple[str, ...], led
     command = [_script("parquet-consumer"), f"localhost:{server.port}", str(output)]
     command += [str(ledgers[0]), str(ledgers[-1]), "--progress", "none", "--log-format", "json"]
     command += [part for stream in streams for part in ("--stream", stream)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        watch = _Watch(process)
+        said = process.stderr.read()
     if process.returncode != 0:
         raise click.ClickException(f"parquet-consumer failed: {said}")
     done = [record for line in said.splitlines() if (record := json.loads(line)).get("event") == "complete"]
-    if len(done) != len(streams) or any(record["ledgers"] != len(ledgers) for record in done):
-        raise click.ClickException(f"parquet-consumer did not archive all ledgers: {said}")
-    seconds = max(record["ledgers"] / record["ledgers_per_second"] for record in done)
-    cost = Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)
-    return Archived(seconds, sum(record["rows"] for record in done), cost)
+    seconds = max((record["ledgers"] / record["ledgers_per_second"] for record in done), default=0.0)
+    return Archived(seconds, sum(record["rows"] for record in done), watch.cost)
+
+
+class _Watch:
+    """Looks at a process until it ends: what wait4 tells of memory is that of the process it was forked from too."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.cost = Cost(0.0, 0)
+        self._process = process
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while self._process.poll() is None:
+            with suppress(OSError, ValueError):
+                self.cost = cost_of(self._process.pid)
+            time.sleep(0.02)
+
+
+def cost_of(pid: int) -> Cost:
+    """As the kernel counts it; ValueError when the process is just ending."""
+    folder = Path("/proc") / str(pid)
+    times = (folder / "stat").read_text().rpartition(")")[2].split()
+    [peak] = [line for line in (folder / "status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return Cost((int(times[11]) + int(times[12])) / _TICKS, int(peak.split()[1]) << 10)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from stellar_arrow_client.errors import GapError, IntegrityError
 from stellar_arrow_client.request import Cursor
 from stellar_arrow_source.errors import DecodeError
 from stellar_arrow_source.flight.cutting import Part, cut
-from stellar_arrow_source.flight.prefetch import Prefetch
+from stellar_arrow_source.flight.hub import LedgerReader
 from stellar_arrow_source.ledgers.source import RawLedger
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Pipeline:
 
     def __init__(
         self,
-        prefetch: Prefetch,
+        ledgers: LedgerReader,
         decoder: LedgerDecoder,
         stream: str,
         schema: pa.Schema,
@@ -48,7 +48,7 @@ class Pipeline:
         observe: Observer,
     ) -> None:
         self._position = start
-        self._prefetch = prefetch
+        self._ledgers = ledgers
         self._decoder = decoder
         self._stream = stream
         self._names = schema.names
@@ -74,7 +74,7 @@ class Pipeline:
                     self._position = part.cursor.cursor
                     yield part
                 said = time.monotonic()
-            elif self._prefetch.ended:
+            elif self._ledgers.ended:
                 raise GapError(f"the source ended before ledger {self._position}; ask for it again later")
             elif time.monotonic() - said >= HEARTBEAT_SECONDS:
                 yield Part(self._empty, Cursor(self._position, self._position - 1), 0)
@@ -83,7 +83,7 @@ class Pipeline:
     def _next_group(self) -> list[RawLedger]:
         newest = self._newest()
         behind = newest is not None and self._position < newest
-        group = self._prefetch.take(
+        group = self._ledgers.take(
             self._group_ledgers,
             DECODE_BYTES,
             wait=POLL_SECONDS,

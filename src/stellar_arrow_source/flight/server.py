@@ -19,6 +19,7 @@ from stellar_arrow_client.request import (
 )
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.failures import guarded, to_flight_error
+from stellar_arrow_source.flight.hub import LedgerHub, LedgerReader
 from stellar_arrow_source.flight.limits import StreamLimiter
 from stellar_arrow_source.flight.pipeline import Pipeline
 from stellar_arrow_source.flight.planning import (
@@ -29,7 +30,6 @@ from stellar_arrow_source.flight.planning import (
     plan,
     sub_requests,
 )
-from stellar_arrow_source.flight.prefetch import Prefetch
 from stellar_arrow_source.flight.source_watch import SourceWatch
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.metrics import Metrics
@@ -85,15 +85,15 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self._group_ledgers = group_ledgers
         self._analytics = analytics
         self._advertised = list(advertised)
-        self._prefetches: set[Prefetch] = set()
+        self._hub = LedgerHub(limiter.read_ahead_share)
         super().__init__((host, port), tls_certificates=[tls] if tls else None)
 
     def count_failure(self, error: Exception) -> None:
         self._metrics.failed(type(error).__name__)
 
     def queued_bytes(self) -> int:
-        """Raw ledgers read ahead of all streams, in bytes."""
-        return sum(prefetch.queued_bytes for prefetch in tuple(self._prefetches))
+        """Raw ledgers held ready for all streams, in bytes."""
+        return self._hub.held_bytes
 
     @guarded
     def list_flights(self, context: flight.ServerCallContext, criteria: bytes) -> list[flight.FlightInfo]:
@@ -173,20 +173,18 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         stream, end = found.stream.name, found.request.end
         with self._limiter.admit():
             start = first_ledger(found.request, self._watch)
-            prefetch = Prefetch(self._watch.source, start, end, self._limiter.read_ahead_share)
-            self._prefetches.add(prefetch)
+            ledgers = self._hub.open(self._watch.source, start, end)
             log = _log.bind(stream=stream, start=start, end=end, peer=context.peer())
             outcome, position = "broken off", start
             try:
-                pipeline = self._pipeline(found, prefetch, start)
+                pipeline = self._pipeline(found, ledgers, start)
                 self._metrics.stream_started(stream)
                 log.info("stream begins")
                 yield None
                 for part in pipeline.parts(lambda: self._poll(context)):
                     yield part.batch, part.cursor.to_metadata()
                     position = part.cursor.cursor
-                    ledgers = position - part.cursor.first
-                    self._metrics.served(stream, ledgers, part.batch.num_rows, part.nbytes)
+                    self._metrics.served(stream, position - part.cursor.first, part.batch.num_rows, part.nbytes)
                 outcome = "complete"
             except _ClientGone:
                 outcome = "cancelled"
@@ -195,11 +193,10 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
                 self.count_failure(error)
                 raise to_flight_error(error, resume=position) from None
             finally:
-                prefetch.close()
-                self._prefetches.discard(prefetch)
+                ledgers.close()
                 log.info("stream ends", outcome=outcome, next=position)
 
-    def _pipeline(self, found: StreamPlan, prefetch: Prefetch, start: int) -> Pipeline:
+    def _pipeline(self, found: StreamPlan, ledgers: LedgerReader, start: int) -> Pipeline:
         stream = found.stream.name
         extra = self._analytics.columns_beside(stream) if self._analytics else ()
         columns = dict.fromkeys((*found.columns, *extra))
@@ -211,7 +208,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
                 self._analytics.observe(stream, decoded.sequences, decoded.batches[stream], decoded.row_ends[stream])
 
         return Pipeline(
-            prefetch,
+            ledgers,
             decoder,
             stream,
             found.schema,

@@ -1,0 +1,234 @@
+"""Reads ledgers ahead of the streams, once for all streams that are at about the same place of the same range."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import Final
+
+from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
+
+FAIRNESS_SECONDS: Final = 4.0
+"""How often a reader looks back at how long slower ones have held it up."""
+
+HELD_UP: Final = 0.75
+"""Share of that time from which on it goes its own way."""
+
+
+class LedgerHub:
+    """Gives out readers; those of one range whose places are near each other share what is read from the source.
+
+    A reader waits for the slower ones that it shares with, but not for long: then it goes on alone. So one that
+    does not read stops nobody else.
+
+    Args:
+        share: bytes of raw ledgers that one reader may hold ready now; what is shared has the shares of its readers.
+    """
+
+    def __init__(self, share: Callable[[], int]) -> None:
+        self._share = share
+        self._feeds: list[_Feed] = []
+        self._lock = threading.Lock()
+
+    @property
+    def held_bytes(self) -> int:
+        """Raw ledgers held ready for all readers."""
+        return sum(feed.held_bytes for feed in tuple(self._feeds))
+
+    def open(self, source: LedgerSource, start: int, end: int | None) -> LedgerReader:
+        """A reader of the ledgers ``start`` to ``end`` (None = for ever), which begins to read ahead at once."""
+        return LedgerReader(self, source, start, end)
+
+    def join(self, reader: LedgerReader, leave: _Feed | None = None) -> _Feed:
+        """Give a reader the feed that it reads from now on: another one than ``leave``, which it has read from."""
+        with self._lock:
+            if leave is not None:
+                self._leave(reader, leave)
+            for feed in self._feeds:
+                if feed is not leave and feed.admit(reader):
+                    return feed
+            feed = _Feed(reader, self._share)
+            self._feeds.append(feed)
+            return feed
+
+    def leave(self, reader: LedgerReader, feed: _Feed) -> None:
+        """Take a reader from its feed, which ends with its last one."""
+        with self._lock:
+            self._leave(reader, feed)
+
+    def _leave(self, reader: LedgerReader, feed: _Feed) -> None:
+        if feed.dismiss(reader):
+            self._feeds.remove(feed)
+
+
+class LedgerReader:
+    """Takes the ledgers of one range in order.
+
+    Attributes:
+        position: the ledger to come next.
+    """
+
+    def __init__(self, hub: LedgerHub, source: LedgerSource, start: int, end: int | None) -> None:
+        self.source, self.position, self.end = source, start, end
+        self._hub = hub
+        self._closed = False
+        self._looked_back = time.monotonic()
+        self._held_up = 0.0
+        self._feed = hub.join(self)
+
+    @property
+    def ended(self) -> bool:
+        """The source gave its last ledger and all were taken."""
+        return self._feed.ended and not self._feed.ready(self.position)
+
+    def take(self, max_ledgers: int, max_bytes: int, *, wait: float, linger: float) -> list[RawLedger]:
+        """The next ledgers, at least one unless none comes within ``wait`` seconds.
+
+        A group that is not full waits up to ``linger`` seconds for further ledgers.
+
+        Raises:
+            StellarArrowError: what the source raised, after all ledgers before it were taken.
+        """
+        self._look_back()
+        group: list[RawLedger] = []
+        room, deadline = max_bytes, time.monotonic() + wait
+        feed = self._feed
+        with feed.changed:
+            while len(group) < max_ledgers:
+                if not feed.ready(self.position):
+                    if feed.ended or (patience := deadline - time.monotonic()) <= 0:
+                        break
+                    self._wait(patience)
+                    continue
+                if not group:
+                    deadline = time.monotonic() + linger
+                ledger = feed.ledger(self.position)
+                if group and len(ledger.xdr) > room:
+                    break
+                group.append(ledger)
+                room -= len(ledger.xdr)
+                self.position += 1
+            feed.notice()
+            if not group and feed.failure is not None:
+                raise feed.failure
+        return group
+
+    def close(self) -> None:
+        """Stop reading; the last reader of a feed ends its thread, within the 0.2 s in which a source polls."""
+        if not self._closed:
+            self._closed = True
+            self._hub.leave(self, self._feed)
+
+    def _wait(self, patience: float) -> None:
+        began = time.monotonic()
+        self._feed.notice()
+        self._feed.changed.wait(patience)
+        if self._feed.blocked:  # there is no room, for a slower reader's ledgers fill it
+            self._held_up += time.monotonic() - began
+
+    def _look_back(self) -> None:
+        now = time.monotonic()
+        if (span := now - self._looked_back) < FAIRNESS_SECONDS:
+            return
+        if self._held_up > HELD_UP * span:
+            self._feed = self._hub.join(self, leave=self._feed)
+        self._looked_back, self._held_up = now, 0.0
+
+
+class _Feed:
+    """A thread that pulls one range into a window, which moves on with its slowest reader.
+
+    Ledgers that all have taken stay until their room is needed, so that others can join. One ledger is always let
+    in, however large: little room slows a feed but never stops it.
+    """
+
+    def __init__(self, reader: LedgerReader, share: Callable[[], int]) -> None:
+        self.changed = threading.Condition()
+        self.failure: Exception | None = None
+        self.ended = False
+        self.blocked = False
+        self.held_bytes = 0
+        self._share = share
+        self._readers = {reader}
+        self._source, self._first, self._end = reader.source, reader.position, reader.end
+        self._window: deque[RawLedger] = deque()
+        self._stop = threading.Event()
+        threading.Thread(target=self._pull, name=f"feed-{reader.position}", daemon=True).start()
+
+    def admit(self, reader: LedgerReader) -> bool:
+        """Take a reader of the same range in, if its place is in the window."""
+        with self.changed:
+            fits = (
+                self._end == reader.end
+                and self._source is reader.source
+                and self.failure is None
+                and self._first <= reader.position
+                and (self.ready(reader.position) or (not self.ended and self.ready(reader.position - 1)))
+            )
+            if fits:
+                self._readers.add(reader)
+            return fits
+
+    def dismiss(self, reader: LedgerReader) -> bool:
+        """Let a reader go; whether it was the last one, with whom the feed ends."""
+        with self.changed:
+            self._readers.remove(reader)
+            if not self._readers:
+                self._stop.set()
+                self._window.clear()
+                self.held_bytes = 0
+            self.changed.notify_all()
+            return not self._readers
+
+    def ready(self, position: int) -> bool:
+        """Whether that ledger has come."""
+        return position < self._first + len(self._window)
+
+    def ledger(self, position: int) -> RawLedger:
+        """A ledger of the window."""
+        return next(islice(self._window, position - self._first, None))
+
+    def notice(self) -> None:
+        """A reader may have moved on."""
+        if self.blocked:
+            self.changed.notify_all()
+
+    def _pull(self) -> None:
+        try:
+            for ledger in self._source.ledgers(self._first, self._end, self._stop):
+                if not self._put(ledger):
+                    break
+        except Exception as error:
+            self.failure = error
+        finally:
+            with self.changed:
+                self.ended = True
+                self.changed.notify_all()
+
+    def _put(self, ledger: RawLedger) -> bool:
+        with self.changed:
+            while not self._stop.is_set() and not self._make_room(len(ledger.xdr)):
+                self.blocked = True
+                # The room shrinks and grows with the number of streams, which notifies nobody here.
+                self.changed.wait(timeout=0.2)
+            self.blocked = False
+            if self._stop.is_set():
+                return False
+            self._window.append(ledger)
+            self.held_bytes += len(ledger.xdr)
+            self.changed.notify_all()
+        return True
+
+    def _make_room(self, size: int) -> bool:
+        """Drop what all have taken as far as needed; whether there is room now."""
+        budget = self._share() * len(self._readers)
+        slowest = min(reader.position for reader in self._readers)
+        while self._window and self.held_bytes + size > budget:
+            if self._first >= slowest:
+                return False
+            self.held_bytes -= len(self._window.popleft().xdr)
+            self._first += 1
+        return True

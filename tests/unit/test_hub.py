@@ -1,0 +1,165 @@
+"""Reading ahead within a budget of bytes, once for all who are at about the same place."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_source.flight import hub as hub_module
+from stellar_arrow_source.flight.hub import LedgerHub, LedgerReader
+from tests.support.serving import ScriptedSource, ledger_bytes, wait_until
+
+SIZE = 1000
+
+
+def source_of(latest: int = 500) -> ScriptedSource:
+    return ScriptedSource(latest=latest, make=lambda sequence: ledger_bytes(sequence, 1, SIZE - 8))
+
+
+def drain(reader: LedgerReader, ledgers: int = 7) -> list[int]:
+    taken: list[int] = []
+    while not reader.ended:
+        taken += [ledger.sequence for ledger in reader.take(ledgers, 100 * SIZE, wait=1, linger=0)]
+    return taken
+
+
+def test_the_budget_holds_and_everything_arrives_in_order() -> None:
+    source = source_of()
+    hub = LedgerHub(lambda: 10 * SIZE)
+    reader = hub.open(source, 1, 500)
+    wait_until(lambda: hub.held_bytes == 10 * SIZE)
+    time.sleep(0.05)
+    assert len(source.given) <= 11
+    taken: list[int] = []
+    while not reader.ended:
+        assert hub.held_bytes <= 10 * SIZE
+        taken += [ledger.sequence for ledger in reader.take(7, 5 * SIZE, wait=1, linger=0)]
+    assert taken == list(range(1, 501))
+
+
+def test_groups_are_bounded_by_ledgers_and_bytes_but_never_empty() -> None:
+    hub = LedgerHub(lambda: 100 * SIZE)
+    reader = hub.open(source_of(), 1, 500)
+    wait_until(lambda: hub.held_bytes >= 50 * SIZE)
+    assert len(reader.take(7, 100 * SIZE, wait=1, linger=0)) == 7
+    assert len(reader.take(100, 5 * SIZE, wait=1, linger=0)) == 5
+    assert len(reader.take(100, 1, wait=1, linger=0)) == 1
+    reader.close()
+
+
+def test_budget_below_one_ledger_still_moves() -> None:
+    hub = LedgerHub(lambda: 1)
+    reader = hub.open(source_of(5), 1, 5)
+    taken: list[int] = []
+    while not reader.ended:
+        taken += [ledger.sequence for ledger in reader.take(7, SIZE, wait=1, linger=0)]
+    assert taken == [1, 2, 3, 4, 5]
+
+
+def test_lingering_fills_a_group() -> None:
+    source = source_of(3)
+    hub = LedgerHub(lambda: 100 * SIZE)
+    reader = hub.open(source, 1, None)
+    wait_until(lambda: hub.held_bytes == 3 * SIZE)
+    source.advance(3)
+    assert len(reader.take(6, 100 * SIZE, wait=1, linger=1)) == 6
+    began = time.monotonic()
+    assert reader.take(6, 100 * SIZE, wait=0.05, linger=1) == []
+    assert time.monotonic() - began < 0.5
+    reader.close()
+
+
+def test_failure_comes_after_the_ledgers_before_it() -> None:
+    source = source_of()
+    source.failures[4] = SourceUnavailableError("gone")
+    hub = LedgerHub(lambda: 100 * SIZE)
+    reader = hub.open(source, 1, 500)
+    wait_until(lambda: len(source.given) == 3)
+    assert [ledger.sequence for ledger in reader.take(10, 100 * SIZE, wait=1, linger=0.5)] == [1, 2, 3]
+    with pytest.raises(SourceUnavailableError, match="gone"):
+        reader.take(10, 100 * SIZE, wait=1, linger=0)
+
+
+def test_closing_ends_a_blocked_thread() -> None:
+    source = source_of()
+    hub = LedgerHub(lambda: SIZE)
+    reader = hub.open(source, 1, None)
+    wait_until(lambda: source.reading == 1)
+    reader.close()
+    wait_until(lambda: source.reading == 0, 1)
+
+
+def test_readers_of_one_range_share_what_is_read() -> None:
+    source = source_of()
+    hub = LedgerHub(lambda: 50 * SIZE)
+    readers = [hub.open(source, 1, 500)]
+    wait_until(lambda: hub.held_bytes == 50 * SIZE)
+    readers[0].take(20, 100 * SIZE, wait=1, linger=1)
+    readers += [hub.open(source, start, 500) for start in (1, 21, 40)]
+    threads = []
+    taken: list[list[int]] = [[] for _ in readers]
+    for reader, out, ledgers in zip(readers, taken, (1, 5, 9, 50), strict=True):
+        threads.append(threading.Thread(target=lambda r=reader, o=out, n=ledgers: o.extend(drain(r, n))))
+        threads[-1].start()
+    for thread in threads:
+        thread.join(10)
+    assert taken == [list(range(first, 501)) for first in (21, 1, 21, 40)]
+    assert source.given == list(range(1, 501))
+
+
+def test_other_ranges_and_places_are_read_on_their_own() -> None:
+    source = source_of()
+    hub = LedgerHub(lambda: 10 * SIZE)
+    first, other_end, far = (hub.open(source, *span) for span in ((1, 500), (1, 400), (300, 500)))
+    assert drain(far) == list(range(300, 501))
+    assert drain(other_end) == list(range(1, 401))
+    assert drain(first) == list(range(1, 501))
+    before = hub.open(source, 1, 500)  # the window of the first has moved on
+    assert drain(before) == list(range(1, 501))
+
+
+def test_a_reader_that_stalls_does_not_stop_the_others_for_long(monkeypatch) -> None:
+    monkeypatch.setattr(hub_module, "FAIRNESS_SECONDS", 0.2)
+    source = source_of()
+    hub = LedgerHub(lambda: 10 * SIZE)
+    stalled, *others = (hub.open(source, 1, 500) for _ in range(3))
+    wait_until(lambda: source.reading == 1)
+    taken: list[list[int]] = [[], []]
+    threads = [threading.Thread(target=lambda r=r, o=o: o.extend(drain(r))) for r, o in zip(others, taken, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert taken == [list(range(1, 501))] * 2
+    assert len(source.given) < 1100, "those that left the stalled one share again"
+    assert drain(stalled) == list(range(1, 501))
+
+
+def test_failed_reading_is_not_joined_but_tried_again() -> None:
+    source = source_of()
+    source.failures[4] = SourceUnavailableError("gone")
+    hub = LedgerHub(lambda: 100 * SIZE)
+    first = hub.open(source, 1, 500)
+    wait_until(lambda: source.reading == 0 and len(source.given) == 3)
+    assert len(first.take(10, 100 * SIZE, wait=1, linger=0.1)) == 3
+    with pytest.raises(SourceUnavailableError, match="gone"):
+        first.take(10, 100 * SIZE, wait=1, linger=0)
+    del source.failures[4]
+    assert drain(hub.open(source, 1, 500)) == list(range(1, 501))
+
+
+def test_the_last_reader_ends_the_reading() -> None:
+    source = source_of()
+    hub = LedgerHub(lambda: SIZE)
+    readers = [hub.open(source, 1, None) for _ in range(2)]
+    wait_until(lambda: source.reading == 1)
+    readers[0].close()
+    readers[0].close()
+    time.sleep(0.3)
+    assert source.reading == 1
+    readers[1].close()
+    wait_until(lambda: source.reading == 0, 1)
+    assert hub.held_bytes == 0
