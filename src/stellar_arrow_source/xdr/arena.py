@@ -163,7 +163,8 @@ class Arena:
             self._words, self._bases, program.widths, self._capacities, self._rows, self._ledger_rows, *stack,
         )  # fmt: skip
         callers = [at - 1 for at in stack[0][1:depth].tolist()] if status != kernel.OK else []
-        return int(status), int(ledger), int(word), [*callers, int(instruction)]
+        last = int(instruction) if instruction >= 0 else program.start  # below 0: the program was at its end
+        return int(status), int(ledger), int(word), [*callers, last]
 
     def _grow(self) -> None:
         old_words, old_bases = self._words, self._bases

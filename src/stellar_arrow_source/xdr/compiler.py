@@ -148,7 +148,6 @@ class _Compiler(Emitter):
                 raise KeyError(f"relation {layout.relation.name} has no {', '.join(missing)}")
 
     def _row(self, number: int, type_name: str, parent: int | None, path: str) -> int:
-        relation = self._layouts[number].relation
         site = len(self._sites[number])
         self._sites[number].append(
             ("" if parent is None else self._layouts[parent].relation.name, path.removesuffix("[]"))
@@ -158,7 +157,7 @@ class _Compiler(Emitter):
             entry = self._entry_numbers[number, type_name] = len(self._entries)
             self._entries.append(-1)
             self._pending_bodies.append((number, type_name, entry))
-        self._crumb = path or relation.name
+        self._crumb = path or type_name
         return self._emit(Op.ROW, number, site, -1 if parent is None else parent, entry)
 
     def _body(self, number: int, type_name: str, entry: int) -> None:
