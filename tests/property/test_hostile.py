@@ -163,7 +163,11 @@ def is_beyond_columns(data: bytes) -> bool:
             for name, value in row.items():
                 if types[stream, name] == "int64" and value is not None and not -(2**63) <= value < 2**63:
                     return True
-    return any(amount < 0 for amount in traded_amounts(meta))
+    return any(amount < 0 for amount in traded_amounts(meta)) or any(
+        op.inner is not None and op.result.tr.type != op.type
+        for tx in Ledger(meta, PUBNET).transactions
+        for op in tx.operations
+    )
 
 
 def traded_amounts(value: object) -> Iterator[int]:
