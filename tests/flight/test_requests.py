@@ -168,7 +168,9 @@ MALFORMED = {
     "column twice": (b'{"stream": "numbers", "columns": ["index", "index"]}', "InvalidRequestError", "index"),
     "unknown column": (b'{"stream": "numbers", "columns": ["idnex"]}', "UnknownColumnError", "index"),
     "unknown codec": (b'{"stream": "numbers", "compression": "gzip"}', "InvalidRequestError", "zstd"),
-    "filter": (b'{"stream": "numbers", "start": 10, "filter": "index > 1"}', "InvalidRequestError", "filter"),
+    "no condition": (b'{"stream": "numbers", "filter": "index >"}', "InvalidRequestError", "filter"),
+    "a query": (b'{"stream": "numbers", "filter": "SELECT 1"}', "InvalidRequestError", "SELECT"),
+    "unknown column to filter by": (b'{"stream": "numbers", "filter": "idnex > 1"}', "UnknownColumnError", "index"),
     "before the oldest": (b"numbers:3:20", "GapError", "10"),
 }
 

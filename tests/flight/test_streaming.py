@@ -62,6 +62,22 @@ def test_ledgers_without_rows_are_covered_too() -> None:
     assert len(chunks) < 40
 
 
+def test_filtered_rows_leave_every_ledger_covered() -> None:
+    source = ScriptedSource(make=lambda sequence: ledger_bytes(sequence, rows=sequence % 3))
+    request = StreamRequest("numbers", 5, 300, columns=("index",), filter="ledger_sequence < 100 AND index > 0")
+    with serving(source, batch_size=7) as service, flight.FlightClient(service.location) as client:
+        assert client.get_flight_info(flight.FlightDescriptor.for_command(request.to_ticket())).total_records == -1
+        chunks = list(client.do_get(flight.Ticket(request.to_ticket())))
+    cursors = [Cursor.from_metadata(chunk.app_metadata.to_pybytes()) for chunk in chunks]
+    assert_covers(cursors, 5, 300)
+    rows = {cursor: chunk.data.column("index").to_pylist() for cursor, chunk in zip(cursors, chunks, strict=True)}
+    assert chunks[0].data.schema.names == ["index"]
+    for cursor, got in rows.items():
+        covered = range(cursor.first, min(cursor.last, 99) + 1)
+        assert got == [index for s in covered for index in range(s % 3) if index > 0]
+    assert sum(map(len, rows.values())) > 20
+
+
 def test_batches_are_cut_by_bytes_and_a_large_ledger_is_split() -> None:
     class Wide(PlainDecoder):
         text = "x" * 10_000

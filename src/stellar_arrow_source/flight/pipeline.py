@@ -13,6 +13,7 @@ from stellar_arrow_client.errors import GapError, IntegrityError
 from stellar_arrow_client.request import Cursor
 from stellar_arrow_source.errors import DecodeError
 from stellar_arrow_source.flight.cutting import Part, cut
+from stellar_arrow_source.flight.filters import RowFilter
 from stellar_arrow_source.flight.hub import LedgerReader
 from stellar_arrow_source.ledgers.source import RawLedger
 
@@ -41,6 +42,7 @@ class Pipeline:
         stream: str,
         schema: pa.Schema,
         *,
+        row_filter: RowFilter | None,
         start: int,
         end: int | None,
         group_ledgers: int,
@@ -52,6 +54,7 @@ class Pipeline:
         self._decoder = decoder
         self._stream = stream
         self._names = schema.names
+        self._row_filter = row_filter
         self._empty = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
         self._end = end
         self._group_ledgers = group_ledgers
@@ -117,5 +120,7 @@ class Pipeline:
         return decoded
 
     def _cut(self, decoded: DecodedBatch) -> Iterator[Part]:
-        rows = decoded.batches[self._stream].select(self._names)
-        yield from cut(rows, int(decoded.sequences[0]), decoded.row_ends[self._stream])
+        rows, row_ends = decoded.batches[self._stream], decoded.row_ends[self._stream]
+        if self._row_filter is not None:
+            rows, row_ends = self._row_filter.apply(rows, row_ends)
+        yield from cut(rows.select(self._names), int(decoded.sequences[0]), row_ends)

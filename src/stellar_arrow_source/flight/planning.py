@@ -13,6 +13,7 @@ from pyarrow import flight
 from stellar_arrow_client.errors import GapError, InvalidRequestError
 from stellar_arrow_client.request import MAX_TICKET_BYTES, StreamRequest
 from stellar_arrow_source.flight.backend import Tables
+from stellar_arrow_source.flight.filters import RowFilter, parse_filter
 from stellar_arrow_source.flight.source_watch import SourceWatch
 
 if TYPE_CHECKING:
@@ -35,32 +36,35 @@ class StreamPlan:
         request: as asked, with the stream's own name instead of an alias.
         stream: its declaration.
         schema: Arrow schema of the batches.
+        row_filter: the condition on rows, None for all rows.
     """
 
     request: StreamRequest
     stream: Stream
     schema: pa.Schema
+    row_filter: RowFilter | None
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return tuple(self.schema.names)
+        """The columns to decode: those to send, and those that the condition reads."""
+        return tuple(dict.fromkeys((*self.schema.names, *(self.row_filter.columns if self.row_filter else ()))))
 
 
 def plan(text: bytes | str, tables: Tables, passphrase: str | None) -> StreamPlan:
     """Read and check a ticket or descriptor.
 
     Raises:
-        InvalidRequestError: malformed, or asks for what this server cannot do.
+        InvalidRequestError: malformed, or with a filter that is no condition on the stream.
         UnknownStreamError, UnknownColumnError: naming the nearest.
     """
     request = StreamRequest.parse(text)
     stream = tables.find(request.stream)
+    row_filter = None
     if request.filter is not None:
-        raise InvalidRequestError(
-            "this version of the server does not filter rows: leave out filter and filter the rows received"
-        )
+        types = {column.name: column.type for column in stream.columns}
+        row_filter = parse_filter(request.filter, types, stream.name)
     schema = stream.schema(request.columns, passphrase)
-    return StreamPlan(dataclasses.replace(request, stream=stream.name), stream, schema)
+    return StreamPlan(dataclasses.replace(request, stream=stream.name), stream, schema, row_filter)
 
 
 def descriptor_text(descriptor: flight.FlightDescriptor) -> bytes:

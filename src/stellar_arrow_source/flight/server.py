@@ -155,7 +155,8 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         request = found.request
         endpoints = [flight.FlightEndpoint(part.to_ticket(), self._advertised) for part in sub_requests(request)]
         records = UNKNOWN
-        if found.stream.name == ONE_ROW_A_LEDGER and request.start is not None and request.end is not None:
+        each = found.stream.name == ONE_ROW_A_LEDGER and found.row_filter is None
+        if each and request.start is not None and request.end is not None:
             records = request.end - request.start + 1
         return flight.FlightInfo(
             found.schema,
@@ -212,6 +213,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             decoder,
             stream,
             found.schema,
+            row_filter=found.row_filter,
             start=start,
             end=found.request.end,
             group_ledgers=self._group_ledgers,
