@@ -109,7 +109,11 @@ def zero_account() -> Any:
 
 def nested_ledger(kind: str, depth: int, network_id: bytes) -> bytes:
     """LedgerCloseMeta V0 of one transaction with one operation that nests to ``depth``."""
-    found, placeholder, nest = NESTS[kind](depth)
+    return ledger_around(*NESTS[kind](depth), network_id)
+
+
+def ledger_around(found: Any, placeholder: bytes, nest: bytes, network_id: bytes) -> bytes:
+    """LedgerCloseMeta V0 of one operation, with ``nest`` where it holds ``placeholder``."""
     draw = Generator(1, budget=0)
     tx = draw.make(xdr.Transaction, operations=[found])
     envelope = xdr.TransactionEnvelope(

@@ -13,7 +13,7 @@ from stellar_arrow_source.errors import DecodeError
 from tests.differential.expected.join import Ledger, Transaction
 from tests.property.hostile import assert_tells_where
 from tests.support.corpus import PUBNET
-from tests.support.decoding import full_decoder
+from tests.support.decoding import STREAMS, full_decoder
 from tests.support.made_ledgers import made_ledger
 
 MERGE = xdr.OperationType.ACCOUNT_MERGE
@@ -51,11 +51,22 @@ def swap_type(tx: Transaction) -> None:
     tx.result.result.results[0] = xdr.OperationResult(xdr.OperationResultCode.opINNER, tr=tr)
 
 
+def metas(tx: Transaction) -> Any:
+    """What holds the meta of the operations."""
+    meta = tx.processed.tx_apply_processing
+    return meta.v1 or meta.v2 or meta.v3 or meta.v4 or meta
+
+
+def repeat_meta(tx: Transaction) -> None:
+    metas(tx).operations = [*metas(tx).operations, metas(tx).operations[-1]]
+
+
 CONTRADICTIONS: dict[str, tuple[Callable[[Transaction], bool], Callable[[Transaction], None]]] = {
     "two results of one transaction": (lambda tx: len(tx.ledger.transactions) > 1, repeat_hash),
     "fewer results than operations": (lambda tx: has_results(tx) and len(tx.body.operations) > 1, drop_result),
     "no results of operations that were applied": (has_results, drop_all_results),
     "more results than operations": (has_results, repeat_result),
+    "the meta of more operations than there are": (lambda tx: bool(metas(tx).operations), repeat_meta),
     "a result of another type than its operation": (has_no_merge, swap_type),
 }
 
@@ -86,7 +97,7 @@ def test_contradiction_is_refused(kind: str) -> None:
     assert tried >= 10
 
 
-@pytest.mark.parametrize("stream", ["ledgers", "transactions", "operations", "payments"])
+@pytest.mark.parametrize("stream", STREAMS)
 def test_contradiction_is_refused_by_every_stream_that_would_show_it(stream: str) -> None:
     """What is served does not depend on which other streams are asked for at the same time."""
     for ledger in contradictory(*CONTRADICTIONS["two results of one transaction"]):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from enum import Enum
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stellar_sdk import xdr
@@ -22,7 +23,7 @@ from tests.differential.expected.join import Ledger, transaction_hash
 from tests.differential.expected.schema import SCHEMAS
 from tests.property.hostile import assert_tells_where, attempt, run, seeds
 from tests.property.mutations import mutant
-from tests.property.nesting import NESTS, nested_ledger
+from tests.property.nesting import NESTS, ledger_around, nested_ledger, nested_predicate, nested_value, words
 from tests.support.corpus import PUBNET
 from tests.support.decoding import STREAMS, differences, full_decoder
 from tests.support.made_ledgers import made_ledger
@@ -70,6 +71,21 @@ def test_deep_nesting_neither_crashes_nor_hangs(kind: str, depth: int) -> None:
         assert isinstance(outcome, DecodedBatch), f"refused a depth that the network could reach: {outcome}"
     if depth >= 1500:
         assert isinstance(outcome, DecodeError)
+
+
+def test_absent_pointers_are_null_in_json() -> None:
+    """SEP-51: an optional that is absent is null. stellar_sdk cannot say so for these three."""
+    decoder = full_decoder(PUBNET)
+
+    def operation(found: tuple[Any, bytes, bytes]) -> dict[str, Any]:
+        outcome = attempt(decoder, ledger_around(*found, NETWORK_ID))
+        assert isinstance(outcome, DecodedBatch)
+        (row,) = outcome.batches["operations"].to_pylist()
+        return row
+
+    assert operation(nested_value(words(16, 0)))["parameters"] == ['{"vec":null}']
+    assert operation(nested_value(words(17, 0)))["parameters"] == ['{"map":null}']
+    assert operation(nested_predicate(words(3, 0)))["claimants"][0]["predicate"] == '{"not":null}'
 
 
 def test_nesting_costs_no_stack() -> None:
@@ -153,10 +169,8 @@ def is_beyond_columns(data: bytes) -> bool:
         return True
     try:
         rows = expected_rows(data, PUBNET)
-    except KeyError:  # no envelope has the result's hash
-        return True
-    except (ValueError, OverflowError, OSError):  # as many results as operations, a time that Python can tell
-        return True
+    except (KeyError, ValueError, OverflowError, OSError):
+        return True  # no envelope has a result's hash, too many or few results, a time that Python cannot tell
     types = {(stream, column.name): column.type for stream in STREAMS for column in SCHEMAS[stream]}
     for stream, found in rows.items():
         for row in found:
@@ -197,8 +211,12 @@ def test_damaged_then_rejoined_ledgers_equal_the_oracle() -> None:
         if not isinstance(outcome, DecodedBatch):
             assert is_beyond_columns(data), f"{outcome}: {data.hex()}"
             continue
+        try:
+            rows = expected_rows(data, PUBNET)
+        except AssertionError:  # stellar_sdk writes no JSON of a vector, map or negation that is absent
+            continue
         compared += 1
-        for stream, expected in expected_rows(data, PUBNET).items():
+        for stream, expected in rows.items():
             found += differences(f"{data.hex()[:80]} {stream}", expected, outcome.batches[stream].to_pylist())
     assert not found, "\n".join(found[:20])
     assert compared > 300, compared

@@ -10,7 +10,16 @@ import pyarrow as pa
 
 from stellar_arrow_source.tables import DecodedBatch, LedgerDecoder, find_stream
 
-STREAMS = ("ledgers", "transactions", "operations", "payments")
+STREAMS = (
+    "ledgers",
+    "transactions",
+    "operations",
+    "payments",
+    "trades",
+    "contract_events",
+    "diagnostic_events",
+    "ledger_entry_changes",
+)
 
 Row = dict[str, Any]
 

@@ -58,12 +58,31 @@ def processed(draw: Generator, ledger: Ledger, tx_hash: bytes, envelope: Any) ->
     made.result = xdr.TransactionResultPair(xdr.Hash(tx_hash), result_of(draw, envelope))
     owner = account_of(envelope.fee_bump.tx.fee_source) if envelope.fee_bump is not None else source_of(envelope)
     made.fee_processing = fee_changes(draw, owner)
+    meta = made.tx_apply_processing.v1 or made.tx_apply_processing.v2 or made.tx_apply_processing.v3
+    meta = meta or made.tx_apply_processing.v4 or made.tx_apply_processing
+    count = len(transaction_of(envelope).operations)
+    meta.operations = (meta.operations * count)[:count]  # all operations have theirs, or none has
+    make_events_plausible(draw, made.tx_apply_processing, envelope)
     details = made.tx_apply_processing.v3 or made.tx_apply_processing.v4
     if details is not None:
         details.tx_changes_after = fee_changes(draw, owner)
     if ledger.version == 2:
         made.post_tx_apply_fee_processing = fee_changes(draw, owner)
     return made
+
+
+def make_events_plausible(draw: Generator, meta: Any, envelope: Any) -> None:
+    """Outside the diagnostic events none is of type DIAGNOSTIC; without an operation there is no event of one."""
+    events = []
+    if meta.v3 is not None and meta.v3.soroban_meta is not None:
+        if not transaction_of(envelope).operations:
+            meta.v3.soroban_meta.events = []
+        events += meta.v3.soroban_meta.events
+    if meta.v4 is not None:
+        events += [event for operation in meta.v4.operations for event in operation.events]
+        events += [happened.event for happened in meta.v4.events]
+    for event in events:
+        event.type = draw.chance.choice([xdr.ContractEventType.CONTRACT, xdr.ContractEventType.SYSTEM])
 
 
 def source_of(envelope: Any) -> xdr.AccountID:
