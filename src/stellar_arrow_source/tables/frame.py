@@ -298,7 +298,10 @@ class Batch:
 
     def subset(self, frame: Frame, mask: Mask) -> Frame:
         """The rows of ``frame`` in ``mask``."""
-        chosen = np.flatnonzero(mask)
+        return self.take(frame, np.flatnonzero(mask))
+
+    def take(self, frame: Frame, chosen: Integers) -> Frame:
+        """The rows ``chosen`` of ``frame``, a frame of operations; a row may be chosen more than once."""
         part = Frame(self, frame.ledger[chosen], {name: rows[chosen] for name, rows in frame.rows.items()})
         part.operation_types = frame.operation_types[chosen]
         ordinal = frame.once("ordinal", lambda: frame.absent)
