@@ -29,12 +29,14 @@ class DecodedBatch:
         batches: stream name → its rows of all ledgers.
         row_ends: stream name → int64 (n,), the number of rows up to and with each ledger.
         passphrase: of the network; None while it is not known.
+        skipped: "stream: reason" → number of what gave no row although its kind should.
     """
 
     sequences: NDArray[np.uint32]
     batches: dict[str, pa.RecordBatch]
     row_ends: dict[str, NDArray[np.int64]]
     passphrase: str | None
+    skipped: dict[str, int]
 
 
 class LedgerDecoder:
@@ -56,8 +58,8 @@ class LedgerDecoder:
             columns = stream.select(names)
             self._streams.append((stream, columns))
             needs.update(needs_of(stream.reads))
-            # All default columns' needs, asked for or not: so a stream has one program, compiled once.
-            for column in {*stream.select(), *columns}:
+            # What is not asked for is marked too: so a stream has two programs at most, each compiled once (in 2 s).
+            for column in stream.columns if any(column.opt_in for column in columns) else stream.select():
                 needs.update(column.needs())
         self._passphrase = passphrase
         self.buffer = LedgerBuffer()
@@ -93,9 +95,9 @@ class LedgerDecoder:
             arrays = [column.read(frame) for column in columns]
             batches[stream.name] = pa.RecordBatch.from_arrays(arrays, schema=schema)
             row_ends[stream.name] = np.searchsorted(frame.ledger, numbers, side="right")
-        sequences = batch.sequences.astype(np.uint32)
+        sequences, skipped = batch.sequences.astype(np.uint32), batch.skipped
         batch.close()
-        return DecodedBatch(sequences, batches, row_ends, self._passphrase)
+        return DecodedBatch(sequences, batches, row_ends, self._passphrase, skipped)
 
     def _name_ledger(self, error: DecodeError, words: NDArray[np.uint32], bounds: NDArray[np.int64]) -> DecodeError:
         """The same error with the ledger's sequence, if the walk came past it."""
