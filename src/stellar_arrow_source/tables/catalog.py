@@ -6,13 +6,25 @@ from difflib import get_close_matches
 from typing import Final
 
 from stellar_arrow_client.errors import UnknownStreamError
+from stellar_arrow_source.tables.events import CONTRACT_EVENTS, DIAGNOSTIC_EVENTS
+from stellar_arrow_source.tables.ledger_entry_changes import LEDGER_ENTRY_CHANGES
 from stellar_arrow_source.tables.ledgers import LEDGERS
 from stellar_arrow_source.tables.operations import OPERATIONS
 from stellar_arrow_source.tables.payments import PAYMENTS
 from stellar_arrow_source.tables.spec import Stream
+from stellar_arrow_source.tables.trades import TRADES
 from stellar_arrow_source.tables.transactions import TRANSACTIONS
 
-STREAMS: Final[tuple[Stream, ...]] = (LEDGERS, TRANSACTIONS, OPERATIONS, PAYMENTS)
+STREAMS: Final[tuple[Stream, ...]] = (
+    LEDGERS,
+    TRANSACTIONS,
+    OPERATIONS,
+    PAYMENTS,
+    TRADES,
+    CONTRACT_EVENTS,
+    DIAGNOSTIC_EVENTS,
+    LEDGER_ENTRY_CHANGES,
+)
 """All streams, in the order in which they are listed."""
 
 _BY_NAME: Final = {name: stream for stream in STREAMS for name in (stream.name, *stream.aliases)}

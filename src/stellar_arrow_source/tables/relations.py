@@ -28,7 +28,7 @@ CHANGE: Final = Relation(
     "change",
     anchors=("LedgerEntryChange",),
     strip=("created", "updated", "state", "restored"),
-    overlay=("", "data"),
+    overlay=("", "data", "removed"),
 )
 """Every change of a ledger entry, wherever it stands; its parent is the relation that the site names."""
 

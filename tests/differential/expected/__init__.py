@@ -11,10 +11,13 @@ from typing import Any
 
 from stellar_sdk import xdr
 
+from .changes import change_row, changes_of
+from .events import contract_event_rows, diagnostic_event_rows
 from .join import Ledger
 from .ledgers import ledger_row
 from .operations import operation_row
 from .payments import payment_rows
+from .trades import trade_rows
 from .transactions import transaction_row
 
 Row = dict[str, Any]
@@ -28,4 +31,8 @@ def expected_rows(data: bytes, passphrase: str) -> dict[str, list[Row]]:
         "transactions": [transaction_row(tx) for tx in ledger.transactions],
         "operations": [operation_row(op) for tx in ledger.transactions for op in tx.operations],
         "payments": [row for tx in ledger.transactions for row in payment_rows(tx)],
+        "trades": [row for tx in ledger.transactions for op in tx.operations for row in trade_rows(op)],
+        "contract_events": [row for tx in ledger.transactions for row in contract_event_rows(tx)],
+        "diagnostic_events": [row for tx in ledger.transactions for row in diagnostic_event_rows(tx)],
+        "ledger_entry_changes": [change_row(change) for change in changes_of(ledger)],
     }

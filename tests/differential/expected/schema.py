@@ -234,9 +234,118 @@ successful bool
 transaction_successful bool
 """
 
+LEDGER_ENTRY_CHANGES = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+transaction_id int64?
+transaction_index uint32?
+operation_id int64?
+operation_index uint32?
+transaction_hash fixed_size_binary[32]?
+change_site string
+change_index uint32
+change_type string
+change_type_code int32
+ledger_entry_type string
+ledger_key_hash fixed_size_binary[32]
+last_modified_ledger uint32?
+sponsor string?
+pre_change_index uint32?
+account_id string?
+asset_type string?
+asset_code string?
+asset_issuer string?
+balance int64?
+offer_id int64?
+balance_id string?
+liquidity_pool_id string?
+contract_id string?
+successful bool?
+ledger_key_xdr binary*
+ledger_entry_xdr binary?*
+change_xdr binary*
+"""
+
+TRADES = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+transaction_id int64
+transaction_index uint32
+operation_id int64
+operation_index uint32
+transaction_hash fixed_size_binary[32]
+order uint32
+trade_type string
+seller_account string?
+liquidity_pool_id string?
+offer_id int64?
+sold_asset_type string
+sold_asset_code string
+sold_asset_issuer string?
+sold_amount int64
+buyer_account string
+buyer_account_muxed string?
+bought_asset_type string
+bought_asset_code string
+bought_asset_issuer string?
+bought_amount int64
+price_n int64?
+price_d int64?
+operation_type_string string
+"""
+
+CONTRACT_EVENTS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+transaction_id int64
+transaction_index uint32
+operation_id int64?
+operation_index uint32?
+transaction_hash fixed_size_binary[32]
+event_index uint32
+stage string?
+event_type int32
+event_type_string string
+contract_id string?
+successful bool
+in_successful_contract_call bool
+topics list<string>
+data string
+topic_count uint32
+topic0 string?
+topics_xdr list<binary>*
+data_xdr binary*
+contract_event_xdr binary*
+"""
+
+DIAGNOSTIC_EVENTS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+transaction_id int64
+transaction_index uint32
+transaction_hash fixed_size_binary[32]
+event_index uint32
+event_type int32
+event_type_string string
+contract_id string?
+successful bool
+in_successful_contract_call bool
+topics list<string>
+data string
+topic_count uint32
+topic0 string?
+topics_xdr list<binary>*
+data_xdr binary*
+contract_event_xdr binary*
+"""
+
 SCHEMAS = {
     "ledgers": parse(LEDGERS),
     "transactions": parse(TRANSACTIONS),
     "operations": parse(OPERATIONS),
     "payments": parse(PAYMENTS),
+    "trades": parse(TRADES),
+    "contract_events": parse(CONTRACT_EVENTS),
+    "diagnostic_events": parse(DIAGNOSTIC_EVENTS),
+    "ledger_entry_changes": parse(LEDGER_ENTRY_CHANGES),
 }

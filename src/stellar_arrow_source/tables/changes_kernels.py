@@ -1,0 +1,179 @@
+"""Kernels over changes of ledger entries: their order, the pairs they make, the keys of the entries, last states.
+
+Exports: order_changes, pair_changes, key_bounds, copy_keys, last_of_keys.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stellar_arrow_source.xdr.jit import Mask, Positions, Words, kernel, load32
+
+Digests = NDArray[np.uint32]
+
+_UPDATED, _REMOVED, _STATE, _RESTORED = 1, 2, 3, 4  # LedgerEntryChangeType
+_ACCOUNT, _TRUSTLINE, _OFFER, _DATA, _CLAIMABLE_BALANCE = 0, 1, 2, 3, 4  # LedgerEntryType
+_CONTRACT_DATA, _CONTRACT_CODE, _CONFIG_SETTING = 6, 7, 8
+_ACCOUNT_WORDS = 9  # AccountID: the key's type, then 32 bytes
+_HASH_WORDS = 8
+
+
+@kernel
+def order_changes(ledger_rows: Positions, phases: Positions, number: int, order: Positions) -> None:
+    """Stable order of the rows of each ledger by phase.
+
+    Args:
+        ledger_rows: int64 (ledgers + 1,), row at which each ledger begins.
+        phases: int64 (rows,), below ``number``.
+        order: int64 (rows,), the rows in order (out).
+    """
+    ends = np.zeros(number, np.int64)
+    for ledger in range(ledger_rows.shape[0] - 1):
+        first, end = ledger_rows[ledger], ledger_rows[ledger + 1]
+        ends[:] = 0
+        for row in range(first, end):
+            ends[phases[row]] += 1
+        at = first
+        for phase in range(number):
+            count = ends[phase]
+            ends[phase] = at
+            at += count
+        for row in range(first, end):
+            order[ends[phases[row]]] = row
+            ends[phases[row]] += 1
+
+
+@kernel
+def pair_changes(
+    words: Words, types: Positions, lists: Positions, start: Positions, end: Positions, paired: Mask
+) -> None:
+    """Which changes end a pair: UPDATED or REMOVED right after STATE or RESTORED of the same key in the same list.
+
+    Args:
+        words, start, end: (n,) the keys' words.
+        types: int64 (n,), ``LedgerEntryChangeType``.
+        lists: int64 (n,), the LedgerEntryChanges that each change is of.
+        paired: bool (n,) (out).
+    """
+    for i in range(types.shape[0]):
+        paired[i] = False
+        if i == 0 or (types[i] != _UPDATED and types[i] != _REMOVED) or lists[i] != lists[i - 1]:
+            continue
+        if types[i - 1] != _STATE and types[i - 1] != _RESTORED:
+            continue
+        length = end[i] - start[i]
+        if end[i - 1] - start[i - 1] != length:
+            continue
+        same = True
+        for k in range(length):
+            if words[np.uint64(start[i] + k)] != words[np.uint64(start[i - 1] + k)]:
+                same = False
+                break
+        paired[i] = same
+
+
+@kernel
+def key_bounds(
+    words: Words,
+    entry: Positions,
+    removed_end: Positions,
+    durability: Positions,
+    code_hash: Positions,
+    start: Positions,
+    end: Positions,
+) -> int:
+    """Where, in an entry, the words of its LedgerKey lie that follow the key's type.
+
+    Args:
+        entry: int64 (n,), positions of LedgerEntry.data, or of the LedgerKey of an entry removed.
+        removed_end: int64 (n,), the end of the LedgerKey of an entry removed, else 0.
+        durability, code_hash: int64 (n,), positions of those fields of contract data and contract code, else 0.
+        start, end: int64 (n,) (out).
+
+    Returns:
+        the words of all keys, their types included.
+    """
+    total = 0
+    for i in range(entry.shape[0]):
+        p = entry[i]
+        first = p + 1
+        kind = load32(words, p)
+        if removed_end[i] > 0:
+            last = removed_end[i]
+        elif kind in (_ACCOUNT, _CLAIMABLE_BALANCE):
+            last = first + _ACCOUNT_WORDS  # a ClaimableBalanceID is as long: its type, then 32 bytes
+        elif kind == _TRUSTLINE:
+            asset = first + _ACCOUNT_WORDS
+            asset_type = load32(words, asset)
+            size = 0
+            if asset_type == 1 or asset_type == 2:
+                size = (1 if asset_type == 1 else 3) + _ACCOUNT_WORDS
+            elif asset_type == 3:
+                size = _HASH_WORDS
+            last = asset + 1 + size
+        elif kind == _OFFER:
+            last = first + _ACCOUNT_WORDS + 2
+        elif kind == _DATA:
+            name = first + _ACCOUNT_WORDS
+            last = name + 1 + (np.int64(load32(words, name)) + 3) // 4
+        elif kind == _CONTRACT_DATA:
+            first = p + 2  # the entry's extension is no part of the key
+            last = durability[i] + 1
+        elif kind == _CONTRACT_CODE:
+            first = code_hash[i]
+            last = first + _HASH_WORDS
+        elif kind == _CONFIG_SETTING:
+            last = first + 1
+        else:
+            last = first + _HASH_WORDS  # the id of a liquidity pool, the keyHash of a TTL
+        start[i], end[i] = first, last
+        total += 1 + last - first
+    return total
+
+
+@kernel
+def copy_keys(words: Words, entry: Positions, start: Positions, end: Positions, keys: Words) -> None:
+    """Write the LedgerKeys to ``keys`` from word 1 on; ``start`` and ``end`` become their bounds there."""
+    o = 1
+    for i in range(entry.shape[0]):
+        first = o
+        keys[o] = words[np.uint64(entry[i])]
+        o += 1
+        for p in range(start[i], end[i]):
+            keys[np.uint64(o)] = words[np.uint64(p)]
+            o += 1
+        start[i], end[i] = first, o
+
+
+@kernel
+def last_of_keys(digests: Digests, ledger: Positions, chosen: Mask, heads: Positions, chain: Positions) -> None:
+    """Leave in ``chosen`` the last row of each key and ledger.
+
+    Args:
+        digests: uint32 (n, 8), hashes of the keys.
+        ledger: int64 (n,), never falls.
+        chosen: bool (n,), the rows to look at (in and out).
+        heads, chain: int64 scratch, a power of two of at least n, and n.
+    """
+    mask = np.uint32(heads.shape[0] - 1)
+    heads[:] = -1
+    for row in range(chosen.shape[0] - 1, -1, -1):
+        if not chosen[row]:
+            continue
+        h = np.int64(digests[row, 0] & mask)
+        later = heads[h]
+        while later >= 0:
+            same = ledger[later] == ledger[row]
+            for k in range(_HASH_WORDS):
+                if digests[later, k] != digests[row, k]:
+                    same = False
+                    break
+            if same:
+                break
+            later = chain[later]
+        if later >= 0:
+            chosen[row] = False
+        else:
+            chain[row] = heads[h]
+            heads[h] = row
