@@ -48,7 +48,8 @@ def contradictory(contradict: Callable[[Any], bool]) -> Iterator[bytes]:
     for seed in range(60):
         meta = xdr.LedgerCloseMeta.from_xdr_bytes(made_ledger(seed, PUBNET))
         ledger = Ledger(meta, PUBNET)
-        if any([contradict(processed.tx_apply_processing) for processed in ledger.body.tx_processing]):
+        contradicted = [contradict(processed.tx_apply_processing) for processed in ledger.body.tx_processing]
+        if any(contradicted):
             yield meta.to_xdr_bytes()
 
 
