@@ -35,11 +35,13 @@ def _serve(ctx: click.Context) -> None:
     config = config_of(ctx)
     # gRPC reads this when it is loaded; what it has to say is said by the errors of the server.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from stellar_arrow_source.allocator import keep_freed_memory
     from stellar_arrow_source.flight.backend import Tables
     from stellar_arrow_source.flight.service import Service, run
     from stellar_arrow_source.ledgers.endpoint import open_source
     from stellar_arrow_source.tables import STREAMS, LedgerDecoder, find_stream
 
+    keep_freed_memory()
     run(
         Service(
             config,

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,12 +34,13 @@ from stellar_arrow_source.xdr import split_batch
 MAX_BATCH = 1 << 30
 """Most bytes that one file may hold once decompressed."""
 
-_READ_AHEAD_BYTES = 32 << 20  # of decompressed ledgers, for each reader
+_READ_AHEAD_BYTES = 16 << 20  # of decompressed ledgers, for each reader
 _READ_AHEAD_FILES = 16
-_CACHE_BYTES = 64 << 20
+_CACHE_BYTES = 16 << 20
 _CHUNK = 8 << 10  # of compressed bytes, between two looks at the size; a block of zstd expands to ≤ 128 KiB
 _LISTING_SECONDS = 5.0  # between two listings while a file is waited for; a partition may hold 64,000 names
 _WRITE_SIZE = 1 << 20
+_USUAL_RATIO = 16  # no store of ledgers is compressed by more
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -244,7 +246,20 @@ def _read_batch(path: Path, batch: Span) -> list[RawLedger]:
 
 
 def _decompress(compressed: bytes, path: Path) -> bytes:
-    """One zstd frame; frames of real stores carry no content size, so the output is bounded as it grows."""
+    """One zstd frame, in one call where it is of a usual size: calls wait for the interpreter lock."""
+    room = min(_USUAL_RATIO * len(compressed), MAX_BATCH)
+    with suppress(zstandard.ZstdError):
+        if zstandard.frame_content_size(compressed) <= room:
+            return zstandard.ZstdDecompressor().decompress(compressed, max_output_size=room)
+    return _decompress_in_steps(compressed, path)
+
+
+def _decompress_in_steps(compressed: bytes, path: Path) -> bytes:
+    """One zstd frame; frames of real stores carry no content size, so the output is bounded as it grows.
+
+    Raises:
+        IntegrityError: it is damaged, truncated or too large.
+    """
     frame = zstandard.ZstdDecompressor().decompressobj(write_size=_WRITE_SIZE)
     parts: list[bytes] = []
     size = 0
