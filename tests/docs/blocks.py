@@ -58,6 +58,8 @@ class Newcomer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._running: list[subprocess.Popen[str]] = []
+        self._logs: dict[int, Path] = {}
         self._ports = {usual: _free_port() for usual in ("8815", "8088", "50053")}
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("SOURCE_", "STELLAR_"))},
@@ -98,12 +100,15 @@ class Newcomer:
                 text=True,
                 start_new_session=True,
             )
+        self._logs[process.pid] = log
+        self._running.append(process)
         try:
             yield process
-            assert process.poll() is None, f"{code}\nended by itself:\n{log.read_text()}"
+            self._check(process)
             os.killpg(process.pid, signal.SIGINT)
             process.wait(timeout=60)
         finally:
+            self._running.remove(process)
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -116,8 +121,13 @@ class Newcomer:
                 urllib.request.urlopen(f"http://127.0.0.1:{self._ports['8088']}/ready", timeout=10).close()
                 return
             except OSError:
+                for process in self._running:
+                    self._check(process)
                 assert time.monotonic() < deadline, "the server is not ready after four minutes"
                 time.sleep(0.2)
+
+    def _check(self, process: subprocess.Popen[str]) -> None:
+        assert process.poll() is None, f"{process.args}\nended by itself:\n{self._logs[process.pid].read_text()}"
 
 
 def _free_port() -> str:

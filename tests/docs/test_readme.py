@@ -59,7 +59,7 @@ def test_what_is_installed_is_there() -> None:
 
 def test_first_stream_archive_and_analysis(newcomer: Newcomer) -> None:
     [serve] = blocks.of("First stream in Python", "background")
-    [ours, plain_flight] = blocks.of("First stream in Python", "python")
+    [ours, filtered, plain_flight] = blocks.of("First stream in Python", "python")
     [archive] = blocks.of("Archive and query", "shell")
     [query] = blocks.of("Archive and query", "sql")
     [analyse] = blocks.of("Live analytics", "shell")
@@ -67,6 +67,7 @@ def test_first_stream_archive_and_analysis(newcomer: Newcomer) -> None:
         newcomer.wait_until_ready()
         said = newcomer.run(ours, sys.executable, "-c")
         assert said.startswith("ledgers 2 to ")
+        assert 0 < int(newcomer.run(filtered, sys.executable, "-c")) < 1000
         assert int(newcomer.run(plain_flight, sys.executable, "-c")) > 100
         pattern = newcomer.run(archive).strip()
         *_, final = newcomer.run(analyse).splitlines()
