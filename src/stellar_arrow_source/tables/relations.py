@@ -16,7 +16,7 @@ ENVELOPE: Final = Relation(
 TX_RESULT: Final = Relation("tx_result", anchors=("TransactionResultMeta", "TransactionResultMetaV1"))
 """Results with their meta, in apply order."""
 
-OPERATION: Final = Relation("operation", anchors=("Operation",), overlay=("body",))
+OPERATION: Final = Relation("operation", anchors=("Operation",), overlay=("body",), exclusive=("body",))
 
 OP_RESULT: Final = Relation("op_result", anchors=("OperationResult",), overlay=("", "tr"))
 

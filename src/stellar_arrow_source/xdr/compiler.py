@@ -43,10 +43,21 @@ class _Layout:
     slots: dict[str, int] = field(default_factory=dict)
     locations: dict[str, Location] = field(default_factory=dict)
     children: dict[str, int] = field(default_factory=dict)
+    next_slot: int = ROW_HEADER
+    width: int = ROW_HEADER
 
     def restart(self) -> None:
         self.slots = {name: ROW_HEADER + i for i, name in enumerate(sorted(self.forced))}
+        self.next_slot = self.width = ROW_HEADER + len(self.slots)
         self.locations = {}
+
+    def slot(self, name: str) -> int:
+        """The word of a mark; a new one at first."""
+        if name not in self.slots:
+            self.slots[name] = self.next_slot
+            self.next_slot += 1
+            self.width = max(self.width, self.next_slot)
+        return self.slots[name]
 
     def covers(self, path: str) -> bool:
         """Whether something below ``path`` is wanted."""
@@ -122,7 +133,7 @@ class _Compiler(Emitter):
             code=np.array(self._code, np.int32).reshape(-1),
             table=np.array(self._table, np.int32),
             start=start,
-            widths=np.array([ROW_HEADER + len(layout.slots) for layout in self._layouts], np.int64),
+            widths=np.array([layout.width for layout in self._layouts], np.int64),
             locations=tuple({"": Location(0, 0), **layout.locations} for layout in self._layouts),
             sites=tuple(tuple(sites) for sites in self._sites),
             breadcrumbs=tuple(self._crumbs),
@@ -175,7 +186,7 @@ class _Compiler(Emitter):
     def _locate(self, name: str) -> None:
         layout = self._layout
         if name in layout.forced or self._base is None:
-            slot = layout.slots.setdefault(name, ROW_HEADER + len(layout.slots))
+            slot = layout.slot(name)
             self._emit(Op.MARK, self._number, slot)
             self._base = Location(slot, 0)
         known = layout.locations.get(name)
@@ -245,13 +256,19 @@ class _Compiler(Emitter):
         at = self._emit(Op.SWITCH)
         inside = Location(before.slot, before.offset + 1) if shared and before is not None else None
         starts, jumps, after = [], [], []
+        layout = self._layout
+        first_slot = layout.next_slot
+        exclusive = layout.relation.canonical(path) in layout.relation.exclusive
         for arm in arms:
             starts.append((arm.labels, len(self._code)))
             self._base = inside
+            if exclusive:
+                layout.next_slot = first_slot
             if not isinstance(arm.field.type, Void):
                 self._walk(arm.field.type, prefix + arm.field.name)
             after.append(self._base)
             jumps.append(self._emit(Op.JUMP))
+        layout.next_slot = layout.width if exclusive else layout.next_slot
         for jump in jumps:
             self._target(jump)
         self._code[at][2] = self._switch_table(starts)

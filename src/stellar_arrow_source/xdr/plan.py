@@ -54,6 +54,8 @@ class Relation:
         type: XDR type of a row that is given by ``sites``.
         strip: path prefixes that are left out, so that the versions of a type share their field names.
         overlay: paths of unions whose arms share one mark; the discriminant tells which arm it is.
+        exclusive: paths of unions whose arms share the words of their marks: a row is shorter (of operations: a third),
+            but a mark within an arm means something only where the discriminant says so.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Relation:
     type: str = ""
     strip: tuple[str, ...] = ()
     overlay: tuple[str, ...] = ()
+    exclusive: tuple[str, ...] = ()
 
     def canonical(self, path: str) -> str:
         """``path`` without its longest stripped prefix."""
