@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -25,9 +25,11 @@ def message(sequence: int, xdr: bytes) -> pb.RawLedger:
 
 
 @contextmanager
-def scripted(get_range: Range | None = None, stream: Stream | None = None) -> Iterator[GrpcSource]:
-    """A client of a server with the calls given; the others are UNIMPLEMENTED."""
-    handlers: dict[str, Any] = {}
+def scripted(
+    get_range: Range | None = None, stream: Stream | None = None, handlers: Mapping[str, Any] | None = None
+) -> Iterator[GrpcSource]:
+    """A client of a server with the calls given, ``handlers`` as gRPC takes them; the others are UNIMPLEMENTED."""
+    handlers = dict(handlers or {})
     if get_range is not None:
         handlers["GetLedgerRange"] = grpc.unary_unary_rpc_method_handler(
             get_range,

@@ -266,6 +266,23 @@ def test_a_server_of_something_else_is_told() -> None:
         read(source, START, END)
 
 
+@pytest.mark.parametrize("answer", [b"\x0a\xff\xff\xff\x7f", b"\x0b", b"\x0a\x02\x08\x01" * 100])
+def test_what_is_no_answer_is_told(answer: bytes) -> None:
+    raw = grpc.unary_unary_rpc_method_handler(lambda _request, _context: answer)
+    with scripted(handlers={"GetLedgerRange": raw}) as source:
+        with pytest.raises(IntegrityError, match=f"127.0.0.1.* no message of {client.SERVICE}"):
+            source.bounds()
+        with pytest.raises(IntegrityError, match="no message of"):
+            read(source, START, END)
+
+
+def test_what_is_no_ledger_is_told() -> None:
+    raw = grpc.unary_stream_rpc_method_handler(lambda _request, _context: iter([b"\x12\x05xdr"]))
+    wrong = pytest.raises(IntegrityError, match="a field of 5 bytes where 3 are left")
+    with scripted(handlers={"StreamRawLedgers": raw}) as source, wrong:
+        read(source, START, END)
+
+
 # -- our own service
 
 
@@ -276,6 +293,13 @@ def served() -> Iterator[tuple[RawLedgerServer, GrpcSource]]:
         reader = GrpcSource(f"127.0.0.1:{server.port}", endpoint="the server", retry=QUICK)
         yield server, reader
         reader.close()
+
+
+def asked(source: GrpcSource, start: int, end: int) -> pb.GetLedgerRangeResponse:
+    """An answer as other clients read it, by protobuf."""
+    return pb.GetLedgerRangeResponse.FromString(
+        source._range(pb.GetLedgerRangeRequest(start_ledger=start, end_ledger=end))
+    )
 
 
 def test_our_service_gives_history_and_tip(served: tuple[RawLedgerServer, GrpcSource]) -> None:
@@ -298,7 +322,7 @@ def test_our_service_cuts_answers_by_bytes(
 
     _, source = served
     monkeypatch.setattr(service, "ANSWER_BYTES", 3 * len(LEDGERS[0]))
-    answer = source._range(pb.GetLedgerRangeRequest(start_ledger=100, end_ledger=130))
+    answer = asked(source, 100, 130)
     assert 2 <= len(answer.ledgers) <= 5
     assert [one.sequence for one in answer.ledgers] == list(range(100, 100 + len(answer.ledgers)))
     assert answer.latest_ledger >= 139
@@ -311,7 +335,7 @@ def test_our_service_cuts_answers_by_bytes(
 def test_our_service_tells_the_newest_ledger_for_an_empty_range(
     served: tuple[RawLedgerServer, GrpcSource], start: int, end: int, count: int
 ) -> None:
-    answer = served[1]._range(pb.GetLedgerRangeRequest(start_ledger=start, end_ledger=end))
+    answer = asked(served[1], start, end)
     assert len(answer.ledgers) == count
     assert answer.latest_ledger >= 139
 

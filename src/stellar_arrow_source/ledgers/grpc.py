@@ -15,13 +15,14 @@ from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.ledgers import raw_ledger_service_pb2 as pb
 from stellar_arrow_source.ledgers.header import ledger_sequence
 from stellar_arrow_source.ledgers.source import POLL_SECONDS, Bounds, RawLedger, RetryPolicy
+from stellar_arrow_source.ledgers.wire import decode_ledger, decode_range
 
 SERVICE = "raw_ledger_service.RawLedgerService"
 MAX_MESSAGE = 256 << 20
 """Largest message that is received; ledgers of pubnet exceed gRPC's default of 4 MB."""
 
 _PAGE_BYTES = 4 << 20  # messages of about this size are the fastest
-_PAGES_IN_FLIGHT = 4
+_PAGES_IN_FLIGHT = 2
 _MAX_PAGE = 1024  # ledgers
 _CALL_SECONDS = 120.0
 _KEEPALIVE_SECONDS = 310  # servers of other makes end connections that are pinged more often than in 5 minutes
@@ -55,12 +56,10 @@ class GrpcSource:
         self._range = self._channel.unary_unary(
             f"/{SERVICE}/GetLedgerRange",
             request_serializer=pb.GetLedgerRangeRequest.SerializeToString,
-            response_deserializer=pb.GetLedgerRangeResponse.FromString,
         )
         self._stream = self._channel.unary_stream(
             f"/{SERVICE}/StreamRawLedgers",
             request_serializer=pb.StreamLedgersRequest.SerializeToString,
-            response_deserializer=pb.RawLedger.FromString,
         )
 
     def bounds(self) -> Bounds:
@@ -71,11 +70,14 @@ class GrpcSource:
         """
         try:
             answer = self._range(pb.GetLedgerRangeRequest(), timeout=_CALL_SECONDS)
+            _, latest = decode_range(answer, 0)
         except grpc.RpcError as error:
             if error.code() in _TELLS_NOTHING:
                 return Bounds(None, None)
             raise self._unavailable(error) from error
-        return Bounds(None, answer.latest_ledger or None)
+        except ValueError as error:
+            raise self._no_message(error) from error
+        return Bounds(None, latest or None)
 
     def ledgers(self, start: int, end: int | None, stop: threading.Event) -> Iterator[RawLedger]:
         """See :meth:`stellar_arrow_source.ledgers.source.LedgerSource.ledgers`."""
@@ -88,7 +90,9 @@ class GrpcSource:
                             f"{self.endpoint} sent ledger {ledger.sequence} where {expected} is due: "
                             "check that server's store for missing or doubled ledgers"
                         )
-                    yield RawLedger(expected, _checked(ledger, self.endpoint))
+                    if (inside := ledger_sequence(ledger.xdr)) != expected:
+                        raise IntegrityError(f"{self.endpoint} sent ledger {inside} as ledger {expected}")
+                    yield ledger
                     expected, failures = expected + 1, 0
             except grpc.RpcError as error:
                 if stop.is_set():
@@ -97,12 +101,14 @@ class GrpcSource:
                 if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
                     size.shrink()
                 self._give_up_or_wait(error, expected, failures, stop)
+            except ValueError as error:
+                raise self._no_message(error) from error
 
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
 
-    def _attempt(self, start: int, end: int | None, size: _PageSize, stop: threading.Event) -> Iterator[pb.RawLedger]:
+    def _attempt(self, start: int, end: int | None, size: _PageSize, stop: threading.Event) -> Iterator[RawLedger]:
         """Ledgers from ``start`` until the range is done, the stream ends or a call fails."""
         if self._has_range:
             for ledger in self._pages(start, end, size, stop):
@@ -111,7 +117,7 @@ class GrpcSource:
         if not stop.is_set() and (end is None or start <= end):
             yield from self._follow(start, end, stop)
 
-    def _pages(self, start: int, end: int | None, size: _PageSize, stop: threading.Event) -> Iterator[pb.RawLedger]:
+    def _pages(self, start: int, end: int | None, size: _PageSize, stop: threading.Event) -> Iterator[RawLedger]:
         """Bounded calls, several in flight, as far as the server's newest ledger."""
         pages: deque[_Page] = deque()
         upcoming = start  # first ledger that no call asks for yet
@@ -129,16 +135,17 @@ class GrpcSource:
                 answer = page.wait(stop)
                 if answer is None:
                     return
-                newest = max(newest or 0, answer.latest_ledger)
-                size.learn(answer.ledgers)
-                yield from answer.ledgers
-                first = page.first + len(answer.ledgers)
-                if not answer.ledgers and first <= newest:
+                ledgers, latest = decode_range(answer, page.last - page.first + 1)
+                newest = max(newest or 0, latest)
+                size.learn(ledgers)
+                yield from ledgers
+                first = page.first + len(ledgers)
+                if not ledgers and first <= newest:
                     raise GapError(
                         f"{self.endpoint} has ledger {newest} but not ledger {first}: "
                         "start at a ledger it has, or use a source with more history"
                     )
-                if answer.ledgers and first <= page.last:
+                if ledgers and first <= page.last:
                     pages.appendleft(self._page(first, page.last))
                 elif first <= page.last:
                     return  # the tip
@@ -150,12 +157,13 @@ class GrpcSource:
         request = pb.GetLedgerRangeRequest(start_ledger=first, end_ledger=last + 1)
         return _Page(first, last, self._range.future(request, timeout=_CALL_SECONDS))
 
-    def _follow(self, start: int, end: int | None, stop: threading.Event) -> Iterator[pb.RawLedger]:
+    def _follow(self, start: int, end: int | None, stop: threading.Event) -> Iterator[RawLedger]:
         """The server's endless stream, cancelled at the end of the range or when ``stop`` is set."""
         call = self._stream(pb.StreamLedgersRequest(start_ledger=start))
         threading.Thread(target=_cancel_when, args=(stop, call), daemon=True).start()
         try:
-            for ledger in call:
+            for message in call:
+                ledger = decode_ledger(message)
                 yield ledger
                 if ledger.sequence == end:
                     return
@@ -178,6 +186,9 @@ class GrpcSource:
         )
         stop.wait(delay)
 
+    def _no_message(self, error: ValueError) -> IntegrityError:
+        return IntegrityError(f"{self.endpoint} sent what is no message of {SERVICE}: {error}")
+
     def _unavailable(self, error: grpc.RpcError) -> SourceUnavailableError:
         return SourceUnavailableError(
             f"the ledger source {self.endpoint} is not available ({_plain(error)}): is it running there?"
@@ -192,11 +203,11 @@ class _Page:
     last: int
     call: grpc.Future
 
-    def wait(self, stop: threading.Event) -> pb.GetLedgerRangeResponse | None:
-        """The answer, or None when ``stop`` is set first."""
+    def wait(self, stop: threading.Event) -> bytes | None:
+        """The answer, a GetLedgerRangeResponse, or None when ``stop`` is set first."""
         while not stop.is_set():
             try:
-                answer: pb.GetLedgerRangeResponse = self.call.result(timeout=POLL_SECONDS)
+                answer: bytes = self.call.result(timeout=POLL_SECONDS)
                 return answer
             except grpc.FutureTimeoutError:
                 continue
@@ -210,11 +221,11 @@ class _PageSize:
         self.ledgers = 4
         self.known = False  # whether an answer has told how large the ledgers are
 
-    def learn(self, ledgers: Sequence[pb.RawLedger]) -> None:
+    def learn(self, ledgers: Sequence[RawLedger]) -> None:
         """Adapt to the ledgers of an answer; growth is gradual, since ledgers differ much in size."""
         if not ledgers:
             return
-        average = 1 + sum(len(ledger.ledger_close_meta_xdr) for ledger in ledgers) // len(ledgers)
+        average = 1 + sum(len(ledger.xdr) for ledger in ledgers) // len(ledgers)
         self.ledgers = max(1, min(_PAGE_BYTES // average, 4 * self.ledgers, _MAX_PAGE))
         self.known = True
 
@@ -262,13 +273,6 @@ def _cancel_when(stop: threading.Event, call: grpc.Call) -> None:
     while call.is_active():
         if stop.wait(POLL_SECONDS):
             call.cancel()
-
-
-def _checked(ledger: pb.RawLedger, endpoint: str) -> bytes:
-    xdr: bytes = ledger.ledger_close_meta_xdr
-    if (inside := ledger_sequence(xdr)) != ledger.sequence:
-        raise IntegrityError(f"{endpoint} sent ledger {inside} as ledger {ledger.sequence}")
-    return xdr
 
 
 def _plain(error: grpc.RpcError) -> str:

@@ -23,6 +23,7 @@ from stellar_arrow_client.errors import (
 from stellar_arrow_source.ledgers import raw_ledger_service_pb2 as pb
 from stellar_arrow_source.ledgers.grpc import MAX_MESSAGE, SERVICE
 from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
+from stellar_arrow_source.ledgers.wire import encode_ledger, encode_range
 
 ANSWER_BYTES = 8 << 20
 """A GetLedgerRange answer is cut after the ledger that takes it to this size."""
@@ -97,38 +98,32 @@ class RawLedgerServer:
                 "StreamRawLedgers": grpc.unary_stream_rpc_method_handler(
                     self._stream_raw_ledgers,
                     request_deserializer=pb.StreamLedgersRequest.FromString,
-                    response_serializer=pb.RawLedger.SerializeToString,
                 ),
                 "GetLedgerRange": grpc.unary_unary_rpc_method_handler(
                     self._get_ledger_range,
                     request_deserializer=pb.GetLedgerRangeRequest.FromString,
-                    response_serializer=pb.GetLedgerRangeResponse.SerializeToString,
                 ),
             },
         )
 
-    def _stream_raw_ledgers(
-        self, request: pb.StreamLedgersRequest, context: grpc.ServicerContext
-    ) -> Iterator[pb.RawLedger]:
+    def _stream_raw_ledgers(self, request: pb.StreamLedgersRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
         with self._call(context) as stop:
             for ledger in self._source.ledgers(request.start_ledger, None, stop):
-                yield pb.RawLedger(sequence=ledger.sequence, ledger_close_meta_xdr=bytes(ledger.xdr))
+                yield encode_ledger(ledger)
         if self._stopping.is_set():
             context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
 
-    def _get_ledger_range(
-        self, request: pb.GetLedgerRangeRequest, context: grpc.ServicerContext
-    ) -> pb.GetLedgerRangeResponse:
+    def _get_ledger_range(self, request: pb.GetLedgerRangeRequest, context: grpc.ServicerContext) -> bytes:
         """Ledgers from ``start_ledger`` on that are there now; an empty range asks for ``latest_ledger`` only."""
         with self._call(context) as stop:
             latest = self._newest(request)
-            answer = pb.GetLedgerRangeResponse(latest_ledger=latest)
+            ledgers: list[RawLedger] = []
             end = min(request.end_ledger - 1, latest)
             if request.start_ledger <= end:
-                self._fill(answer, self._source.ledgers(request.start_ledger, end, stop))
+                self._fill(ledgers, self._source.ledgers(request.start_ledger, end, stop))
         if self._stopping.is_set():  # the answer may be cut short, even empty
             context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
-        return answer
+        return encode_range(ledgers, latest)
 
     def _newest(self, request: pb.GetLedgerRangeRequest) -> int:
         """The newest ledger; for a page of history it may be a second old, since a store must list its names."""
@@ -139,17 +134,17 @@ class RawLedgerServer:
         return self._latest[0]
 
     @staticmethod
-    def _fill(answer: pb.GetLedgerRangeResponse, ledgers: Iterator[RawLedger]) -> None:
+    def _fill(answer: list[RawLedger], ledgers: Iterator[RawLedger]) -> None:
         """Take ledgers up to the size of an answer; what goes wrong after the first is told by the next call."""
         size = 0
         try:
             for ledger in ledgers:
-                answer.ledgers.add(sequence=ledger.sequence, ledger_close_meta_xdr=bytes(ledger.xdr))
+                answer.append(ledger)
                 size += len(ledger.xdr)
                 if size >= ANSWER_BYTES:
                     return
         except StellarArrowError:
-            if not answer.ledgers:
+            if not answer:
                 raise
 
     @contextmanager
