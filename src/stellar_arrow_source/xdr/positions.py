@@ -181,6 +181,7 @@ def fee_account_changes(
         the first transaction whose refund no int64 holds, -1 if there is none.
     """
     before = np.int64(0)
+    stated = -1  # the transaction whose STATE `before` is of, until its UPDATED
     for i in range(change.shape[0]):
         transaction = parent[i]
         k = key[transaction]
@@ -204,7 +205,9 @@ def fee_account_changes(
                 end[transaction] = balance
         elif kind == 3:
             before = np.int64(load64(words, balance))
-        elif kind == 1:
+            stated = transaction
+        elif kind == 1 and stated == transaction:
+            stated = -1
             after = np.int64(load64(words, balance))
             total = refund[transaction]
             step = after - before  # fits: neither is negative
