@@ -158,6 +158,7 @@ class Batch:
         close_times: int64 (n,), microseconds since 1970.
         envelope_of_result: int64 (results,), set once the transactions are matched.
         network_id: 32 bytes, set at the same time.
+        skipped: "stream: reason" → number of what gave no row although its kind should.
 
     Raises:
         DecodeError: a ledger holds a sequence, close time or number of transactions that no column can hold.
@@ -167,6 +168,7 @@ class Batch:
         self.arena, self.words, self.bounds = arena, words, bounds
         self.envelope_of_result: Integers = np.zeros(0, np.int64)
         self.network_id = b""
+        self.skipped: dict[str, int] = {}
         header = Frame(self, np.arange(len(bounds), dtype=np.int64), {})
         self.ledgers = header
         self.sequences = header.words(SEQUENCE)
