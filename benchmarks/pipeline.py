@@ -38,12 +38,12 @@ from stellar_arrow_client.client import Client
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_source.ledgers.endpoint import open_source
 
-STREAM_SETS = (
+STREAM_SETS: tuple[tuple[str, ...], ...] = (
     ("payments",),
     ("transactions", "operations"),
     ("ledgers", "transactions", "operations", "payments"),
 )
-GOAL = {(60659332, ("transactions", "operations")): 300}
+GOAL: dict[tuple[int, tuple[str, ...]], int] = {(60659332, ("transactions", "operations")): 300}
 """Ledgers a second that the design asks for, from the store to Parquet, on two cores."""
 
 Batches = list[tuple[pa.RecordBatch, Cursor]]

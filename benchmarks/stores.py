@@ -32,23 +32,39 @@ def find_ledger(sequence: int) -> bytes:
         return bytes(split_batch(reader.read()).ledgers[0])
 
 
+class Renumbered:
+    """A pubnet ledger as any other: the same but for sequence and close time, which follow each other.
+
+    The hashes of headers do not, and are not looked at on the way to a table. Those of transactions are untouched.
+    """
+
+    def __init__(self, sequence: int) -> None:
+        self.first = sequence
+        self._xdr = bytearray(find_ledger(sequence))
+        self._sequence_at, self._time_at = _positions(self._xdr)
+        self._closed = int.from_bytes(self._xdr[self._time_at : self._time_at + 8], "big")
+
+    def ledger(self, sequence: int) -> bytes:
+        """The LedgerCloseMeta of the ledger of that number."""
+        closed = self._closed + CLOSE_SECONDS * (sequence - self.first)
+        self._xdr[self._sequence_at : self._sequence_at + 4] = sequence.to_bytes(4, "big")
+        self._xdr[self._time_at : self._time_at + 8] = closed.to_bytes(8, "big")
+        return bytes(self._xdr)
+
+
 def make_store(folder: Path, sequence: int, copies: int) -> range:
     """Write a SEP-54 store of ``copies`` renumbered copies of a pubnet ledger; returns their sequences.
 
-    One ledger a file, as stores of pubnet are. Sequences and close times follow each other; the hashes of headers
-    do not, and are not looked at on the way to a table. The hashes of transactions are untouched.
+    One ledger a file, as stores of pubnet are.
     """
-    xdr = bytearray(find_ledger(sequence))
-    sequence_at, time_at = _positions(xdr)
-    closed = int.from_bytes(xdr[time_at : time_at + 8], "big")
+    copy = Renumbered(sequence)
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False)
-    for number in range(copies):
-        xdr[sequence_at : sequence_at + 4] = (sequence + number).to_bytes(4, "big")
-        xdr[time_at : time_at + 8] = (closed + CLOSE_SECONDS * number).to_bytes(8, "big")
-        span = LAYOUT.batch(sequence + number)
+    sequences = range(sequence, sequence + copies)
+    for number in sequences:
+        span = LAYOUT.batch(number)
         path = folder / LAYOUT.folder(span) / f"{LAYOUT.stem(span)}{SUFFIXES[0]}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(compressor.compress(_HEADER.pack(span.first, span.last, 1) + xdr))
+        path.write_bytes(compressor.compress(_HEADER.pack(number, number, 1) + copy.ledger(number)))
     manifest = {
         "networkPassphrase": KNOWN_NETWORKS["pubnet"],
         "version": "1.0",
@@ -57,7 +73,7 @@ def make_store(folder: Path, sequence: int, copies: int) -> range:
         "batchesPerPartition": LAYOUT.batches_per_partition,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest))
-    return range(sequence, sequence + copies)
+    return sequences
 
 
 def _positions(xdr: bytes | bytearray) -> tuple[int, int]:
