@@ -19,6 +19,9 @@ STREAMS = (
     "contract_events",
     "diagnostic_events",
     "ledger_entry_changes",
+    "accounts",
+    "trust_lines",
+    "offers",
 )
 
 Row = dict[str, Any]

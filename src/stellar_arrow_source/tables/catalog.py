@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from stellar_arrow_client.errors import UnknownStreamError
+from stellar_arrow_source.tables.entry_states import ACCOUNTS, OFFERS, TRUST_LINES
 from stellar_arrow_source.tables.events import CONTRACT_EVENTS, DIAGNOSTIC_EVENTS
 from stellar_arrow_source.tables.ledger_entry_changes import LEDGER_ENTRY_CHANGES
 from stellar_arrow_source.tables.ledgers import LEDGERS
@@ -24,6 +25,9 @@ STREAMS: Final[tuple[Stream, ...]] = (
     CONTRACT_EVENTS,
     DIAGNOSTIC_EVENTS,
     LEDGER_ENTRY_CHANGES,
+    ACCOUNTS,
+    TRUST_LINES,
+    OFFERS,
 )
 """All streams, in the order in which they are listed."""
 

@@ -273,8 +273,8 @@ def keys(frame: Frame) -> Keys:
 def _keys(frame: Frame) -> Keys:
     words, entry = frame.batch.words, _entries(frame)
     start, end = np.empty(frame.length, np.int64), np.empty(frame.length, np.int64)
-    optional = [frame.positions(where) for where in (REMOVED_END, _DURABILITY, _CODE_HASH)]
-    total = key_bounds(words, entry, *optional, start, end)
+    removed_end, durability, code_hash = map(frame.positions, (REMOVED_END, _DURABILITY, _CODE_HASH))
+    total = key_bounds(words, entry, removed_end, durability, code_hash, start, end)
     copied = np.zeros(total + 1, np.uint32)
     copy_keys(words, entry, start, end, copied)
     return Keys(copied, start, end)
@@ -298,6 +298,7 @@ def key_hashes(frame: Frame) -> Digests:
     def read() -> Digests:
         found, own = keys(frame), ~ends_pair(frame)
         digests = hash_spans(found.words, found.start[own], found.end[own])
-        return digests[np.cumsum(own) - 1]  # the end of a pair has the key of the row before
+        hashes: Digests = digests[np.cumsum(own) - 1]  # the end of a pair has the key of the row before
+        return hashes
 
     return frame.once("key hashes", read)

@@ -85,7 +85,7 @@ LINE_ASSET: Final = in_key({_T.TRUSTLINE: "trustLine.asset"})
 LINE_POOL: Final = Where(Plus(LINE_ASSET, 1), in_words(LINE_ASSET, _POOL_SHARES))
 _CLAIMABLE_ASSET: Final = in_entry({_T.CLAIMABLE_BALANCE: "claimableBalance.asset"})
 _CONTRACT: Final = in_key({_T.CONTRACT_DATA: "contractData.contract"})
-_ENTRY: Final = Where(Plus(CHANGE_TYPE, 1), lambda frame: ~is_removed(frame))
+ENTRY: Final = Where(Plus(CHANGE_TYPE, 1), lambda frame: ~is_removed(frame))
 
 
 def _add_lumens(frame: Frame, parts: AssetParts) -> AssetParts:
@@ -284,7 +284,7 @@ LEDGER_ENTRY_CHANGES: Final = Stream(
             nullable=True,
         ),
         derived("ledger_key_xdr", pa.binary(), _key_xdr, "LedgerKey", *KEY_NEEDS, opt_in=True),
-        raw("ledger_entry_xdr", _ENTRY, CHANGE_END, "LedgerEntry; null where it is removed", nullable=True),
+        raw("ledger_entry_xdr", ENTRY, CHANGE_END, "LedgerEntry; null where it is removed", nullable=True),
         raw("change_xdr", CHANGE_TYPE, CHANGE_END, "LedgerEntryChange"),
     ),
 )

@@ -17,6 +17,7 @@ from .join import Ledger
 from .ledgers import ledger_row
 from .operations import operation_row
 from .payments import payment_rows
+from .states import state_rows
 from .trades import trade_rows
 from .transactions import transaction_row
 
@@ -26,6 +27,7 @@ Row = dict[str, Any]
 def expected_rows(data: bytes, passphrase: str) -> dict[str, list[Row]]:
     """Stream name → rows of one LedgerCloseMeta, every column, opt-in ones too."""
     ledger = Ledger(xdr.LedgerCloseMeta.from_xdr_bytes(data), passphrase)
+    changes = changes_of(ledger)
     return {
         "ledgers": [ledger_row(ledger)],
         "transactions": [transaction_row(tx) for tx in ledger.transactions],
@@ -34,5 +36,6 @@ def expected_rows(data: bytes, passphrase: str) -> dict[str, list[Row]]:
         "trades": [row for tx in ledger.transactions for op in tx.operations for row in trade_rows(op)],
         "contract_events": [row for tx in ledger.transactions for row in contract_event_rows(tx)],
         "diagnostic_events": [row for tx in ledger.transactions for row in diagnostic_event_rows(tx)],
-        "ledger_entry_changes": [change_row(change) for change in changes_of(ledger)],
+        "ledger_entry_changes": [change_row(change) for change in changes],
+        **state_rows(changes),
     }

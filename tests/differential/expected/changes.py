@@ -35,6 +35,7 @@ class Change:
         self.entry = None if self.removed else arm(self.change)
         self.key = self.change.removed if self.removed else key_of(self.entry)
         self.key_xdr: bytes = self.key.to_xdr_bytes()
+        self.key_hash = sha256(self.key_xdr).digest()
 
 
 def changes_of(ledger: Ledger) -> list[Change]:
@@ -161,7 +162,7 @@ def change_row(change: Change) -> dict[str, Any]:
         "change_type": change.type.name,
         "change_type_code": int(change.type),
         "ledger_entry_type": change.key.type.name.lower(),
-        "ledger_key_hash": sha256(change.key_xdr).digest(),
+        "ledger_key_hash": change.key_hash,
         "last_modified_ledger": plain(entry.last_modified_ledger_seq) if entry is not None else None,
         "sponsor": sponsor(entry),
         "pre_change_index": change.pre,

@@ -339,6 +339,78 @@ data_xdr binary*
 contract_event_xdr binary*
 """
 
+ACCOUNTS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+account_id string
+balance int64?
+buying_liabilities int64?
+selling_liabilities int64?
+sequence_number int64?
+sequence_ledger uint32?
+sequence_time uint64?
+num_subentries uint32?
+inflation_destination string?
+flags uint32?
+home_domain string?
+master_weight uint32?
+threshold_low uint32?
+threshold_medium uint32?
+threshold_high uint32?
+num_sponsored uint32?
+num_sponsoring uint32?
+sponsor string?
+last_modified_ledger uint32?
+ledger_entry_change uint32
+deleted bool
+ledger_key_hash fixed_size_binary[32]
+ledger_entry_xdr binary?*
+"""
+
+TRUST_LINES = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+account_id string
+asset_type string
+asset_code string?
+asset_issuer string?
+liquidity_pool_id string?
+balance int64?
+trust_line_limit int64?
+buying_liabilities int64?
+selling_liabilities int64?
+flags uint32?
+sponsor string?
+last_modified_ledger uint32?
+ledger_entry_change uint32
+deleted bool
+ledger_key_hash fixed_size_binary[32]
+ledger_entry_xdr binary?*
+"""
+
+OFFERS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+seller_id string
+offer_id int64
+selling_asset_type string?
+selling_asset_code string?
+selling_asset_issuer string?
+buying_asset_type string?
+buying_asset_code string?
+buying_asset_issuer string?
+amount int64?
+price_n int32?
+price_d int32?
+flags uint32?
+sponsor string?
+last_modified_ledger uint32?
+ledger_entry_change uint32
+deleted bool
+ledger_key_hash fixed_size_binary[32]
+ledger_entry_xdr binary?*
+"""
+
 SCHEMAS = {
     "ledgers": parse(LEDGERS),
     "transactions": parse(TRANSACTIONS),
@@ -348,4 +420,7 @@ SCHEMAS = {
     "contract_events": parse(CONTRACT_EVENTS),
     "diagnostic_events": parse(DIAGNOSTIC_EVENTS),
     "ledger_entry_changes": parse(LEDGER_ENTRY_CHANGES),
+    "accounts": parse(ACCOUNTS),
+    "trust_lines": parse(TRUST_LINES),
+    "offers": parse(OFFERS),
 }
