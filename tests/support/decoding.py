@@ -15,6 +15,7 @@ STREAMS = (
     "transactions",
     "operations",
     "payments",
+    "ttp_events",
     "trades",
     "contract_events",
     "diagnostic_events",

@@ -8,6 +8,7 @@ from stellar_sdk import xdr
 
 from tests.differential.expected.join import SUCCESS, Ledger, transaction_hash
 from tests.support.generate import Generator
+from tests.support.made_transfers import make_fee, make_transfer
 
 Code = xdr.TransactionResultCode
 
@@ -83,6 +84,11 @@ def make_events_plausible(draw: Generator, meta: Any, envelope: Any) -> None:
         events += [happened.event for happened in meta.v4.events]
     for event in events:
         event.type = draw.chance.choice([xdr.ContractEventType.CONTRACT, xdr.ContractEventType.SYSTEM])
+        if draw.chance.random() < 0.4:
+            make_transfer(draw.chance, event)
+    for happened in meta.v4.events if meta.v4 is not None else []:
+        if draw.chance.random() < 0.5:
+            make_fee(draw.chance, happened.event)
 
 
 def source_of(envelope: Any) -> xdr.AccountID:

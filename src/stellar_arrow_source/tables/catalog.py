@@ -15,12 +15,14 @@ from stellar_arrow_source.tables.payments import PAYMENTS
 from stellar_arrow_source.tables.spec import Stream
 from stellar_arrow_source.tables.trades import TRADES
 from stellar_arrow_source.tables.transactions import TRANSACTIONS
+from stellar_arrow_source.tables.transfers.stream import TTP_EVENTS
 
 STREAMS: Final[tuple[Stream, ...]] = (
     LEDGERS,
     TRANSACTIONS,
     OPERATIONS,
     PAYMENTS,
+    TTP_EVENTS,
     TRADES,
     CONTRACT_EVENTS,
     DIAGNOSTIC_EVENTS,

@@ -78,7 +78,7 @@ OPERATION_TYPE_NAMES: Final = enum_table("OperationType", str.lower)
 _OWN_SOURCE = At(OPERATION, "sourceAccount?")
 _OWN_KEY = MuxedKey(_OWN_SOURCE)
 SOURCE_KEY: Final = FirstOf(_OWN_KEY, TX_SOURCE_KEY)
-_SOURCE_ID = FirstOf(MuxedId(_OWN_SOURCE), Where(TX_SOURCE_ID, lambda f: f.positions(_OWN_KEY) == 0, (_OWN_SOURCE,)))
+SOURCE_ID = FirstOf(MuxedId(_OWN_SOURCE), Where(TX_SOURCE_ID, lambda f: f.positions(_OWN_KEY) == 0, (_OWN_SOURCE,)))
 
 OPERATION_COLUMNS: Final[tuple[Column, ...]] = (
     derived(
@@ -106,7 +106,7 @@ def _ordinal(frame: Frame) -> np.ndarray:
 
 SOURCE_COLUMNS: Final[tuple[Column, ...]] = (
     account("source_account", SOURCE_KEY, "source of the operation: its own, else the transaction's"),
-    muxed("source_account_muxed", SOURCE_KEY, _SOURCE_ID, "M address of source_account, where it is a muxed one"),
+    muxed("source_account_muxed", SOURCE_KEY, SOURCE_ID, "M address of source_account, where it is a muxed one"),
 )
 
 OPERATION_TYPE: Final = enumeration(

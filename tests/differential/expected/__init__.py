@@ -20,6 +20,7 @@ from .payments import payment_rows
 from .states import state_rows
 from .trades import trade_rows
 from .transactions import transaction_row
+from .ttp_events import ttp_rows
 
 Row = dict[str, Any]
 
@@ -33,6 +34,7 @@ def expected_rows(data: bytes, passphrase: str) -> dict[str, list[Row]]:
         "transactions": [transaction_row(tx) for tx in ledger.transactions],
         "operations": [operation_row(op) for tx in ledger.transactions for op in tx.operations],
         "payments": [row for tx in ledger.transactions for row in payment_rows(tx)],
+        "ttp_events": ttp_rows(ledger),
         "trades": [row for tx in ledger.transactions for op in tx.operations for row in trade_rows(op)],
         "contract_events": [row for tx in ledger.transactions for row in contract_event_rows(tx)],
         "diagnostic_events": [row for tx in ledger.transactions for row in diagnostic_event_rows(tx)],

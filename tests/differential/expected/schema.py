@@ -339,6 +339,35 @@ data_xdr binary*
 contract_event_xdr binary*
 """
 
+TTP_EVENTS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+transaction_id int64
+transaction_index uint32
+operation_id int64?
+operation_index uint32?
+event_index uint32
+transaction_hash fixed_size_binary[32]
+successful bool
+event_type string
+from_address string?
+to_address string?
+to_muxed_kind string?
+to_muxed_id string?
+to_muxed_bytes binary?
+asset_type string?
+asset_code string?
+asset_issuer string?
+contract_id string
+amount decimal128(38, 0)?
+amount_raw string
+is_native_asset bool
+is_fee bool
+is_fee_refund bool
+names_administrator bool
+events_mode string
+"""
+
 ACCOUNTS = """
 ledger_sequence uint32
 ledger_close_time timestamp[us, tz=UTC]
@@ -416,6 +445,7 @@ SCHEMAS = {
     "transactions": parse(TRANSACTIONS),
     "operations": parse(OPERATIONS),
     "payments": parse(PAYMENTS),
+    "ttp_events": parse(TTP_EVENTS),
     "trades": parse(TRADES),
     "contract_events": parse(CONTRACT_EVENTS),
     "diagnostic_events": parse(DIAGNOSTIC_EVENTS),
