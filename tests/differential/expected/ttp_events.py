@@ -171,6 +171,10 @@ def changes(op: Operation) -> list[Any]:
 
 def operation_events(op: Operation, mode: str) -> list[Event]:
     tx, version = op.transaction, op.transaction.processed.tx_apply_processing.v
+    if mode != "unified" and not op.successful:
+        return []
+    if mode != "unified" and op.result.tr.type != op.type and op.type != Op.CREATE_PASSIVE_SELL_OFFER:
+        raise ValueError(f"the result of a {op.type.name} is of type {op.result.tr.type.name}")
     if mode == "unified" or op.type == Op.INVOKE_HOST_FUNCTION:
         if version == 3 and mode != "unified":
             soroban = meta(tx).soroban_meta

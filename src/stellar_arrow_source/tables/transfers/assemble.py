@@ -144,7 +144,7 @@ def make_events(batch: Batch, mode: Mode = "auto") -> Events:
     """The token-transfer events of all ledgers, in the order of CAP-67: fees first, then operations, then refunds.
 
     Raises:
-        DecodeError: balances of a fee account that no account can have.
+        DecodeError: a fee account's balances differ by more than an int64 holds.
     """
     words, arena = batch.words, batch.arena
     results, txs, ops = batch.results, batch.transactions, batch.operations
@@ -190,8 +190,10 @@ def make_events(batch: Batch, mode: Mode = "auto") -> Events:
     has_atoms = op_results >= 0
     if not len(atom_counts):
         first_atom = atom_counts = np.zeros(1, np.int64)
+    # what did not succeed moves nothing, also where a transaction's result contradicts its operations'
+    types = np.where(ops.operation_successful, ops.operation_types, -1)
     operations = Operations(
-        ops.operation_types, ops.positions(SOURCE_KEY), ops.positions(SOURCE_ID), ops.positions(_HOLDER),
+        types, ops.positions(SOURCE_KEY), ops.positions(SOURCE_ID), ops.positions(_HOLDER),
         ops.positions(ASSET), ops.positions(AMOUNT), ops.positions(_BALANCE), ops.positions(_POOL),
         ops.positions(_TRUSTOR), ops.positions(_PAYOUTS), first_atom[op_results],
         np.where(has_atoms, atom_counts[op_results], 0), *below_metas(change_parents, of_meta),
@@ -265,12 +267,13 @@ def _fees(batch: Batch, txs: Frame, changes: Frame, parents: NDArray[Any]) -> tu
     before, after = np.empty(txs.length, np.int64), np.empty(txs.length, np.int64)
     hypers_at(batch.words, start, before)
     hypers_at(batch.words, end, after)
-    bad = (before < 0) | (after < 0)
+    difference = before - after
+    bad = ((before ^ after) & (before ^ difference)) < 0
     if overflow >= 0 or bad.any():
         row = overflow if overflow >= 0 else int(np.flatnonzero(bad)[0])
         where = int(txs.positions(_RESOURCE_FEE)[row])
-        raise batch.error("a fee account's balance is out of range", int(txs.ledger[row]), where, "feeProcessing")
-    return np.where(soroban, before - after, charge), refund
+        raise batch.error("a fee charged or refunded is out of range", int(txs.ledger[row]), where, "feeProcessing")
+    return np.where(soroban, difference, charge), refund
 
 
 def _settle(
