@@ -199,7 +199,7 @@ class Batch:
         )
 
     def close(self) -> None:
-        """Let go of the frames: they refer to the batch, and memory would wait for the cycle collector (+20% time)."""
+        """Let go of the frames: they refer to the batch, and memory would wait for the cycle collector."""
         self.__dict__.clear()
 
     def runs(self, relation: Relation, parent: Relation) -> tuple[Integers, Integers]:

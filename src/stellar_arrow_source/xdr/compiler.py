@@ -29,7 +29,7 @@ from stellar_arrow_source.xdr.schema import (
 from stellar_arrow_source.xdr.type_facts import TypeFacts
 
 _INLINE_LIMIT = 30
-"""Types that take at most so many instructions to skip are inlined, larger ones shared (12: +4% time, 200: no gain)."""
+"""Types that take at most so many instructions to skip are inlined, larger ones shared."""
 
 
 @dataclass

@@ -127,7 +127,7 @@ def _same_key(words: Words, p: int, q: int) -> bool:
 def write_keys(words: Words, pos: Positions, version: int, offsets: Offsets, data: npt.NDArray[np.uint16]) -> None:
     """Strkeys of 32-byte payloads: 35 bytes are exactly 56 characters, 28 pairs of `data`.
 
-    Accounts and issuers recur: a key met before is copied (without: 1.3 times the time, on single ledgers).
+    Accounts and issuers recur: a key met before is copied.
     """
     raw = words.view(np.uint8)
     met = np.zeros(_MET, np.int64)  # word position of a key
