@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numba
@@ -29,16 +30,32 @@ def test_counting_includes_both_bounds() -> None:
     assert count_between(values, 1, 2**63 - 1) == 4
 
 
-def test_stamp_follows_kernels_and_the_bounds_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(jit, "__file__", str(tmp_path / "jit.py"))
-    source = tmp_path / "gather.py"
-    source.write_text("@kernel\ndef f(): ...\n")
-    before = jit._stamp()
-    (tmp_path / "plain.py").write_text("def g(): ...\n")
-    assert jit._stamp() == before
+@pytest.fixture
+def stamp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], str]:
+    """The stamp of a folder beside the one that stands for xdr/."""
+    for name in ("xdr", "transfers", "flight"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(jit, "__file__", str(tmp_path / "xdr" / "jit.py"))
+    (tmp_path / "xdr" / "gather.py").write_text("@kernel\ndef f(): ...\n")
+    return lambda folder: jit._stamp.__wrapped__(tmp_path / folder)
+
+
+def test_stamp_follows_the_bounds_check(stamp: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stamp("xdr")
     monkeypatch.setattr(numba.config, "BOUNDSCHECK", not numba.config.BOUNDSCHECK)
-    assert jit._stamp() != before
-    monkeypatch.undo()
-    monkeypatch.setattr(jit, "__file__", str(tmp_path / "jit.py"))
-    source.write_text("@helper\ndef f(): return 1\n")
-    assert jit._stamp() != before
+    assert stamp("xdr") != before
+
+
+@pytest.mark.parametrize(
+    ("edited", "changed"),
+    [("xdr", {"xdr", "transfers", "flight"}), ("transfers", {"transfers"}), ("flight", {"flight"})],
+)
+def test_stamp_follows_kernels_of_its_own_folder_and_of_xdr(
+    stamp: Callable[[str], str], tmp_path: Path, edited: str, changed: set[str]
+) -> None:
+    folders = ("xdr", "transfers", "flight")
+    before = {folder: stamp(folder) for folder in folders}
+    (tmp_path / edited / "plain.py").write_text("def g(): ...\n")
+    assert {folder: stamp(folder) for folder in folders} == before
+    (tmp_path / edited / "gather.py").write_text("@helper\ndef f(): return 1\n")
+    assert {folder for folder in folders if stamp(folder) != before[folder]} == changed

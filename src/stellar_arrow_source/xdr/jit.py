@@ -7,7 +7,9 @@ must not rely on wrapping arithmetic.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias, TypeVar, cast
 
@@ -27,17 +29,19 @@ Offsets: TypeAlias = npt.NDArray[np.int32]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-def _stamp() -> str:
-    """A digest of everything that compiled code depends on beyond its own file."""
+@cache
+def _stamp(folder: Path) -> str:
+    """A digest of everything that code compiled from a file of ``folder`` may depend on beyond that file.
+
+    It may use what its own folder's and this folder's files with kernels or helpers define, and of no other folder.
+    """
     digest = hashlib.sha256(repr(numba.config.BOUNDSCHECK).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        source = path.read_bytes()
-        if b"@kernel" in source or b"@helper" in source:
-            digest.update(source)
+    for place in dict.fromkeys((Path(__file__).parent, folder)):
+        for path in sorted(place.glob("*.py")):
+            source = path.read_bytes()
+            if b"@kernel" in source or b"@helper" in source:
+                digest.update(source)
     return digest.hexdigest()[:12]
-
-
-_STAMP = _stamp()
 
 
 def kernel(function: Function) -> Function:
@@ -56,7 +60,7 @@ def helper(function: Function) -> Function:
 
 def _compiled(function: Function, **options: bool) -> Function:
     # numba would serve code with stale callees after a change in another file: the name is part of its cache key
-    function.__qualname__ += f"-{_STAMP}"
+    function.__qualname__ += f"-{_stamp(Path(inspect.getfile(function)).parent)}"
     return cast(Function, numba.njit(nogil=True, cache=True, **options)(function))
 
 
