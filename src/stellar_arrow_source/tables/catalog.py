@@ -6,13 +6,15 @@ from difflib import get_close_matches
 from typing import Final
 
 from stellar_arrow_client.errors import UnknownStreamError
-from stellar_arrow_source.tables.entry_states import ACCOUNTS, OFFERS, TRUST_LINES
 from stellar_arrow_source.tables.events import CONTRACT_EVENTS, DIAGNOSTIC_EVENTS
 from stellar_arrow_source.tables.ledger_entry_changes import LEDGER_ENTRY_CHANGES
 from stellar_arrow_source.tables.ledgers import LEDGERS
 from stellar_arrow_source.tables.operations import OPERATIONS
 from stellar_arrow_source.tables.payments import PAYMENTS
 from stellar_arrow_source.tables.spec import Stream
+from stellar_arrow_source.tables.states.accounts import ACCOUNTS
+from stellar_arrow_source.tables.states.offers import OFFERS
+from stellar_arrow_source.tables.states.trust_lines import TRUST_LINES
 from stellar_arrow_source.tables.trades import TRADES
 from stellar_arrow_source.tables.transactions import TRANSACTIONS
 from stellar_arrow_source.tables.transfers.stream import TTP_EVENTS
