@@ -26,16 +26,10 @@ from stellar_arrow_source.tables.relations import (
 )  # fmt: skip
 from stellar_arrow_source.tables.results import CREATED_BALANCE
 from stellar_arrow_source.tables.transfers import contract_events as parsing
-from stellar_arrow_source.tables.transfers.emit import (
-    Operations,
-    Transactions,
-    emit_events,
-    number_assets,
-    settle_events,
-    stage_balances,
-)  # fmt: skip
+from stellar_arrow_source.tables.transfers.emit import Operations, Transactions, emit_events
 from stellar_arrow_source.tables.transfers.layout import ASSET as ASSET_WORD
 from stellar_arrow_source.tables.transfers.layout import FACTS, FEE, REASONS, RECORD_WORDS, TO, Fact
+from stellar_arrow_source.tables.transfers.settle import number_assets, settle_events, stage_balances
 from stellar_arrow_source.xdr import Relation
 from stellar_arrow_source.xdr.positions import fee_account_changes, hypers_at
 from stellar_arrow_source.xdr.sha256 import hash_spans

@@ -1,5 +1,7 @@
 """How an event is held between the kernels: a record of words, in XDR form, and a row of facts.
 
+Each ``@kernel`` has these numbers compiled in; so named, this file counts for the stamp of their machine code.
+
 Source: CAP-67; SEP-41.
 """
 
@@ -87,3 +89,10 @@ REASONS: Final = {
     Reason.LUMENS: "operation before protocol 8 whose lumens are out of range",
     Reason.POOL: "liquidity pool whose reserves the changes do not hold",
 }
+
+# -- numbers of the XDR
+
+ACCOUNT_ADDRESS, BALANCE_ADDRESS, POOL_ADDRESS = 0, 3, 4
+"""SCAddressType."""
+REMOVED, STATE, RESTORED = 2, 3, 4
+"""LedgerEntryChangeType."""
