@@ -101,9 +101,40 @@ PARAMETER: Final = Relation(
     type="SCVal",
 )
 
+SIGNER: Final = Relation("signer", sites=(("change", "data.account.signers"),), type="Signer")
+
+SIGNER_SPONSOR: Final = Relation(
+    "signer_sponsor",
+    sites=(("change", "data.account.ext.v1.ext.v2.signerSponsoringIDs"),),
+    type="SponsorshipDescriptor",
+)
+"""Who sponsors each of the signers, in their order."""
+
+BALANCE_CLAIMANT: Final = Relation(
+    "balance_claimant", sites=(("change", "data.claimableBalance.claimants"),), type="Claimant"
+)
+
+
+def _of_setting(name: str, type: str, *paths: str) -> Relation:
+    return Relation(name, sites=tuple(("change", f"data.configSetting.{path}") for path in paths), type=type)
+
+
+COST_PARAM: Final = _of_setting(
+    "cost_param", "ContractCostParamEntry", "contractCostParamsCpuInsns", "contractCostParamsMemBytes"
+)
+STATE_SIZE: Final = _of_setting("state_size", "uint64", "liveSorobanStateSizeWindow")
+FROZEN_KEY: Final = _of_setting(
+    "frozen_key", "EncodedLedgerKey", "frozenLedgerKeys.keys", "frozenLedgerKeysDelta.keysToFreeze"
+)
+UNFROZEN_KEY: Final = _of_setting("unfrozen_key", "EncodedLedgerKey", "frozenLedgerKeysDelta.keysToUnfreeze")
+BYPASS_TX: Final = _of_setting("bypass_tx", "Hash", "freezeBypassTxs.txHashes", "freezeBypassTxsDelta.addTxs")
+REMOVED_BYPASS_TX: Final = _of_setting("removed_bypass_tx", "Hash", "freezeBypassTxsDelta.removeTxs")
+
 RELATIONS: Final = (
     LEDGER, ENVELOPE, TX_RESULT, OPERATION, OP_RESULT, CLAIM_ATOM, OPERATION_META, UPGRADE, CHANGE, CONTRACT_EVENT,
     TRANSACTION_EVENT, DIAGNOSTIC_EVENT, FEE_CHANGE, EVICTED_KEY, READ_ONLY_KEY,
     READ_WRITE_KEY, ARCHIVED_ENTRY, EXTRA_SIGNER, PATH_ASSET, CLAIMANT, PARAMETER,
+    SIGNER, SIGNER_SPONSOR, BALANCE_CLAIMANT, COST_PARAM, STATE_SIZE, FROZEN_KEY, UNFROZEN_KEY, BYPASS_TX,
+    REMOVED_BYPASS_TX,
 )  # fmt: skip
 """Every relation; a program holds those that its columns need, parents of sites included."""
