@@ -1,6 +1,6 @@
 """Kernels over changes of ledger entries: their order, the pairs they make, the keys of the entries, last states.
 
-Exports: order_changes, pair_changes, key_bounds, copy_keys, last_of_keys.
+Exports: order_changes, pair_changes, key_bounds, copy_keys, last_of_keys, longest_lives.
 """
 
 from __future__ import annotations
@@ -147,22 +147,21 @@ def copy_keys(words: Words, entry: Positions, start: Positions, end: Positions, 
 
 
 @kernel
-def last_of_keys(digests: Digests, ledger: Positions, chosen: Mask, heads: Positions, chain: Positions) -> None:
-    """Leave in ``chosen`` the last row of each key and ledger.
+def last_of_keys(
+    digests: Digests, ledger: Positions, slots: Positions, heads: Positions, chain: Positions, last: Positions
+) -> None:
+    """The last row of the key and ledger of each row.
 
     Args:
         digests: uint32 (n, 8), hashes of the keys.
         ledger: int64 (n,), never falls.
-        chosen: bool (n,), the rows to look at (in and out).
-        heads, chain: int64 scratch, a power of two of at least n, and n.
+        slots: int64 (n,), below the length of ``heads``; alike for one key and ledger, and spread over all others.
+        heads, chain: int64 scratch, of any length and n.
+        last: int64 (n,), row numbers (out).
     """
-    mask = np.uint32(heads.shape[0] - 1)
     heads[:] = -1
-    for row in range(chosen.shape[0] - 1, -1, -1):
-        if not chosen[row]:
-            continue
-        h = np.int64(digests[row, 0] & mask)
-        later = heads[h]
+    for row in range(last.shape[0] - 1, -1, -1):
+        later = heads[slots[row]]
         while later >= 0:
             same = ledger[later] == ledger[row]
             for k in range(_HASH_WORDS):
@@ -173,7 +172,26 @@ def last_of_keys(digests: Digests, ledger: Positions, chosen: Mask, heads: Posit
                 break
             later = chain[later]
         if later >= 0:
-            chosen[row] = False
+            last[row] = later
         else:
-            chain[row] = heads[h]
-            heads[h] = row
+            last[row] = row
+            chain[row] = heads[slots[row]]
+            heads[slots[row]] = row
+
+
+@kernel
+def longest_lives(last: Positions, removed: Mask, live_until: Positions, kept: Positions) -> None:
+    """The change of each TTL entry that says what a ledger left: by CAP-63 a life is never shortened but by removal.
+
+    Args:
+        last: int64 (n,), the last row of each row's key and ledger, as ``last_of_keys`` tells.
+        removed: bool (n,).
+        live_until: int64 (n,).
+        kept: int64 (n,): at the last row of each key and ledger, that row if the entry is removed there, else the last
+            of the rows since its last removal that have the greatest ``live_until``; -1 in all other rows (out).
+    """
+    kept[:] = -1
+    for row in range(last.shape[0]):
+        best = kept[last[row]]
+        if best < 0 or removed[row] or removed[best] or live_until[row] >= live_until[best]:
+            kept[last[row]] = row

@@ -5,6 +5,7 @@ Whoever takes the rows in order and keeps the latest of each ``ledger_key_hash``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -35,7 +36,7 @@ from stellar_arrow_source.tables.ledger_entry_changes import (
 from stellar_arrow_source.tables.relations import CHANGE
 from stellar_arrow_source.tables.spec import Column, Stream
 from stellar_arrow_source.xdr import readers
-from stellar_arrow_source.xdr.sha256 import hash_spans
+from stellar_arrow_source.xdr.sha256 import Digests, hash_spans
 
 _STATE: Final = int(LedgerEntryChangeType.LEDGER_ENTRY_STATE)
 _SPONSORED: Final = frozenset(
@@ -93,15 +94,41 @@ def state_stream(name: str, kind: LedgerEntryType, what: str, columns: tuple[Col
 
 def last_changes(batch: Batch, kind: LedgerEntryType) -> Frame:
     """The last change of each entry of that type in each ledger, in the order of the changes."""
+    return one_of_each_key(changes_of(batch, kind), lambda made, last: np.flatnonzero(last == np.arange(made.length)))
+
+
+def changes_of(batch: Batch, kind: LedgerEntryType) -> Frame:
+    """All changes of entries of that type, but for what only tells an earlier state."""
     every = changes(batch)
-    made = take(every, np.flatnonzero((entry_types(every) == kind) & (change_types(every) != _STATE)))
+    return take(every, np.flatnonzero((entry_types(every) == kind) & (change_types(every) != _STATE)))
+
+
+def one_of_each_key(made: Frame, choose: Callable[[Frame, Integers], Integers]) -> Frame:
+    """One change of each key in each ledger.
+
+    Args:
+        made: changes.
+        choose: gives the rows to keep, ascending, from the changes and the last row of each row's key and ledger.
+    """
     found = keys(made)
     digests = hash_spans(found.words, found.start, found.end)
-    chosen = np.ones(made.length, np.bool_)
-    heads = np.empty(1 << max(4, made.length.bit_length()), np.int64)
-    last_of_keys(digests, made.ledger, chosen, heads, np.empty(made.length, np.int64))
-    last = take(made, np.flatnonzero(chosen))
-    last.once("key hashes", lambda: digests[chosen])
+    chosen = choose(made, last_rows(digests, made.ledger))
+    kept = take(made, chosen)
+    kept.once("key hashes", lambda: digests[chosen])
+    return kept
+
+
+_SECRET: Final = np.random.default_rng().integers(0, 2**64, dtype=np.uint64) | np.uint64(1)
+"""An odd factor that nobody can know, so that keys cannot be made to fall into one slot."""
+
+
+def last_rows(digests: Digests, ledger: Integers) -> Integers:
+    """int64 (rows,): the last row of each row's key and ledger; ``ledger`` never falls."""
+    bits = max(4, len(ledger).bit_length())
+    mixed = (digests.view(np.uint64)[:, 0] + ledger.astype(np.uint64)) * _SECRET
+    slots = (mixed >> np.uint64(64 - bits)).astype(np.int64)
+    last = np.empty(len(ledger), np.int64)
+    last_of_keys(digests, ledger, slots, np.empty(1 << bits, np.int64), np.empty(len(ledger), np.int64), last)
     return last
 
 
