@@ -33,7 +33,7 @@ def free_port() -> int:
 
 
 def start(endpoint: str, port: int, *options: str) -> subprocess.Popen[str]:
-    script = "from stellar_arrow_source.ledgers.cli import main; main()"
+    script = "from stellar_arrow_source.ledger_cli import main; main()"
     arguments = ["serve", endpoint, "--port", str(port), *options]
     return subprocess.Popen([sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True)
 

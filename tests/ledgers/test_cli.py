@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from stellar_arrow_source.ledgers.cli import command
+from stellar_arrow_source.ledger_cli import command
 from tests.ledgers.stores import Store, compress, made
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 
@@ -17,10 +15,9 @@ import click
 from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_client.options import Choice, Group, LedgerNumber, option, run_cli, standard_options
 from stellar_arrow_client.signals import draining
-from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
+from stellar_arrow_source.ledgers.source import LedgerSource
 from stellar_arrow_source.networks import KNOWN_NETWORKS, network_name
-
-LOG_SECONDS = 10.0
+from stellar_arrow_source.progress import progress_option, showing
 
 _log = logging.getLogger(__name__)
 
@@ -79,13 +76,7 @@ def serve(endpoint: str, host: str, port: int, max_calls: int, network: str | No
 @_endpoint
 @option("--start", type=LedgerNumber(), help="First ledger; the oldest one when left out.")
 @option("--end", type=LedgerNumber(), help="Last ledger, inclusive; the newest one when left out.")
-@option(
-    "--progress",
-    type=Choice(["auto", "bar", "log", "none"]),
-    default="auto",
-    envvar="STELLAR_ARROW_PROGRESS",
-    help="A bar, log lines, or nothing; auto is a bar on a terminal and log lines elsewhere.",
-)
+@progress_option
 @_network
 @_format
 @standard_options("stellar-arrow-source")
@@ -99,10 +90,10 @@ def verify(
 
         first, last = _range(source, start, end)
         verifier = Verifier(_passphrase(network) or source.network_passphrase)
-        with _shown(last - first + 1, progress) as show:
+        with showing(last - first + 1, progress) as show:
             for ledger in source.ledgers(first, last, stop):
                 verifier.check(ledger)
-                show(ledger)
+                show(1, ledger.sequence)
     verified = verifier.verified
     if output == "json":
         facts = asdict(verified) | {"proven": PROVEN, "not_proven": NOT_PROVEN}
@@ -175,30 +166,6 @@ def _range(source: LedgerSource, start: int | None, end: int | None) -> tuple[in
     if start > end:
         raise InvalidRequestError(f"the range from {start} to {end} is empty: give --start and --end")
     return start, end
-
-
-@contextmanager
-def _shown(total: int, mode: str) -> Iterator[Callable[[RawLedger], None]]:
-    """A function that shows progress, to be told every ledger."""
-    if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True)) as display:
-            task = display.add_task("ledgers", total=total)
-            yield lambda _: display.advance(task)
-        return
-    due = time.monotonic() + LOG_SECONDS
-    done = 0
-
-    def log(ledger: RawLedger) -> None:
-        nonlocal due, done
-        done += 1
-        if mode != "none" and time.monotonic() >= due:
-            due += LOG_SECONDS
-            _log.info("%d of %d ledgers, now at %d", done, total, ledger.sequence)
-
-    yield log
 
 
 def main() -> None:
