@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from stellar_arrow_source.tables.amounts import DECIMAL, decimal_texts, decimals
 from stellar_arrow_source.tables.columns import derived, either
 from stellar_arrow_source.tables.common import LEDGER_COLUMNS, TRANSACTION_COLUMNS, TRANSACTION_HASH
 from stellar_arrow_source.tables.frame import Frame, Mask
@@ -28,12 +29,10 @@ from stellar_arrow_source.tables.transfers.layout import (
     TO,
     Fact,
 )  # fmt: skip
-from stellar_arrow_source.tables.transfers.text import MOST_DIGITS, gather_decimals, write_amounts
 from stellar_arrow_source.xdr import readers
 from stellar_arrow_source.xdr.readers import EnumTable
 from stellar_arrow_source.xdr.strkey import Version
 
-DECIMAL: Final = pa.decimal128(38, 0)
 _KINDS = EnumTable.from_mapping(EVENT_TYPES)
 _MUXED_KINDS = EnumTable.from_mapping(MUXED_KINDS)
 _MODES = EnumTable.from_mapping({0: "derived", 1: "unified"})
@@ -71,19 +70,11 @@ def _asset_parts(events: Events) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _amount(events: Events) -> pa.Array:
-    n = len(events.facts)
-    values, valid = np.empty((n, 2), np.uint64), np.empty(n, np.bool_)
-    gather_decimals(events.records, events.positions(AMOUNT, _all(events)), values, valid)
-    bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    return pa.Array.from_buffers(DECIMAL, n, [bitmap, pa.py_buffer(values)])
+    return decimals(events.records, events.positions(AMOUNT, _all(events)))
 
 
 def _amount_raw(events: Events) -> pa.Array:
-    n = len(events.facts)
-    offsets, data = np.empty(n + 1, np.int32), np.empty((n + 1) * MOST_DIGITS, np.uint8)
-    write_amounts(events.records, events.positions(AMOUNT, _all(events)), offsets, data)
-    text = pa.py_buffer(data[: offsets[-1]].copy())
-    return pa.Array.from_buffers(pa.string(), n, [None, pa.py_buffer(offsets), text])
+    return decimal_texts(events.records, events.positions(AMOUNT, _all(events)))
 
 
 def _texts(frame: Frame) -> tuple[pa.Array, pa.Array]:
