@@ -23,6 +23,9 @@ STREAMS = (
     "accounts",
     "trust_lines",
     "offers",
+    "claimable_balances",
+    "liquidity_pools",
+    "config_settings",
 )
 
 Row = dict[str, Any]

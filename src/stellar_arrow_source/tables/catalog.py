@@ -13,6 +13,9 @@ from stellar_arrow_source.tables.operations import OPERATIONS
 from stellar_arrow_source.tables.payments import PAYMENTS
 from stellar_arrow_source.tables.spec import Stream
 from stellar_arrow_source.tables.states.accounts import ACCOUNTS
+from stellar_arrow_source.tables.states.claimable_balances import CLAIMABLE_BALANCES
+from stellar_arrow_source.tables.states.config_settings import CONFIG_SETTINGS
+from stellar_arrow_source.tables.states.liquidity_pools import LIQUIDITY_POOLS
 from stellar_arrow_source.tables.states.offers import OFFERS
 from stellar_arrow_source.tables.states.trust_lines import TRUST_LINES
 from stellar_arrow_source.tables.trades import TRADES
@@ -32,6 +35,9 @@ STREAMS: Final[tuple[Stream, ...]] = (
     ACCOUNTS,
     TRUST_LINES,
     OFFERS,
+    CLAIMABLE_BALANCES,
+    LIQUIDITY_POOLS,
+    CONFIG_SETTINGS,
 )
 """All streams, in the order in which they are listed."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from stellar_sdk.xdr import OperationType
 
+from stellar_arrow_source.tables.claimants import claimants
 from stellar_arrow_source.tables.columns import (
     ASSET_STRUCT,
     AssetParts,
@@ -62,7 +63,6 @@ from stellar_arrow_source.tables.results import (
 from stellar_arrow_source.tables.soroban import CREATED_FROM_ASSET, SOROBAN_COLUMNS
 from stellar_arrow_source.tables.spec import Column, Stream
 from stellar_arrow_source.xdr import readers
-from stellar_arrow_source.xdr.predicate import predicate_json
 from stellar_arrow_source.xdr.readers import EnumTable
 from stellar_arrow_source.xdr.schema import enum_names
 from stellar_arrow_source.xdr.sha256 import hash_spans
@@ -211,26 +211,6 @@ def _read_path(frame: Frame) -> pa.Array:
 
     present = frame.of_types(_PATH_PAYMENTS)
     return listing(frame, PATH_ASSET, OPERATION, read, present, _PATH)
-
-
-_CLAIMANT = At(CLAIMANT, "v0.destination")
-_PREDICATE = At(CLAIMANT, "v0.predicate")
-_CLAIMANT_STRUCT = pa.struct([pa.field("destination", pa.string(), False), pa.field("predicate", pa.string(), False)])
-
-_CLAIMANTS = pa.list_(_CLAIMANT_STRUCT)
-
-
-def _read_claimants(frame: Frame) -> pa.Array:
-    def read(claimants: Frame) -> pa.Array:
-        words = frame.batch.words
-        parts = [
-            readers.account(words, claimants.positions(_CLAIMANT) + 1),
-            predicate_json(words, claimants.positions(_PREDICATE)),
-        ]
-        return pa.StructArray.from_arrays(parts, fields=list(_CLAIMANT_STRUCT))
-
-    present = frame.of_types((_T.CREATE_CLAIMABLE_BALANCE,))
-    return listing(frame, CLAIMANT, OPERATION, read, present, _CLAIMANTS)
 
 
 def _offer(field: str) -> ByOperation:
@@ -496,15 +476,7 @@ OPERATIONS: Final = Stream(
             "claimable balance named, or created; a B strkey",
             nullable=True,
         ),
-        derived(
-            "claimants",
-            _CLAIMANTS,
-            _read_claimants,
-            "who may claim a balance, with the predicate as XDR-JSON (SEP-51)",
-            _CLAIMANT,
-            _PREDICATE,
-            nullable=True,
-        ),
+        claimants(CLAIMANT, OPERATION, lambda frame: frame.of_types((_T.CREATE_CLAIMABLE_BALANCE,))),
         account(
             "sponsored_id",
             Plus(ByOperation({_T.BEGIN_SPONSORING_FUTURE_RESERVES: "beginSponsoringFutureReservesOp.sponsoredID"}), 1),

@@ -16,7 +16,7 @@ from .values import (
     asset_columns,
     asset_struct,
     balance_id,
-    compact_json,
+    claimant_struct,
     digest,
     muxed,
     muxed_columns,
@@ -180,14 +180,11 @@ def bump_sequence(op: Operation) -> Columns:
 
 
 def create_claimable_balance(op: Operation) -> Columns:
-    claimants = [claimant.v0 for claimant in op.body.claimants]
     return {
         **asset_columns("asset", op.body.asset),
         "amount": plain(op.body.amount),
         "balance_id": balance_id(op.effect),
-        "claimants": [
-            {"destination": account(c.destination), "predicate": compact_json(c.predicate)} for c in claimants
-        ],
+        "claimants": [claimant_struct(claimant) for claimant in op.body.claimants],
     }
 
 

@@ -440,6 +440,118 @@ ledger_key_hash fixed_size_binary[32]
 ledger_entry_xdr binary?*
 """
 
+CLAIMABLE_BALANCES = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+balance_id string
+claimants list<struct<destination string, predicate string>>?
+asset_type string?
+asset_code string?
+asset_issuer string?
+asset_amount int64?
+flags uint32?
+sponsor string?
+last_modified_ledger uint32?
+ledger_entry_change uint32
+deleted bool
+ledger_key_hash fixed_size_binary[32]
+ledger_entry_xdr binary?*
+"""
+
+LIQUIDITY_POOLS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+liquidity_pool_id string
+type string?
+fee int32?
+trustline_count int64?
+pool_share_count int64?
+asset_a_type string?
+asset_a_code string?
+asset_a_issuer string?
+asset_a_amount int64?
+asset_b_type string?
+asset_b_code string?
+asset_b_issuer string?
+asset_b_amount int64?
+last_modified_ledger uint32?
+ledger_entry_change uint32
+deleted bool
+ledger_key_hash fixed_size_binary[32]
+ledger_entry_xdr binary?*
+"""
+
+CONFIG_SETTINGS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+config_setting_id int32
+config_setting string
+contract_max_size_bytes uint32?
+ledger_max_instructions int64?
+tx_max_instructions int64?
+fee_rate_per_instructions_increment int64?
+tx_memory_limit uint32?
+ledger_max_disk_read_entries uint32?
+ledger_max_disk_read_bytes uint32?
+ledger_max_write_ledger_entries uint32?
+ledger_max_write_bytes uint32?
+tx_max_disk_read_entries uint32?
+tx_max_disk_read_bytes uint32?
+tx_max_write_ledger_entries uint32?
+tx_max_write_bytes uint32?
+fee_disk_read_ledger_entry int64?
+fee_write_ledger_entry int64?
+fee_disk_read_1kb int64?
+soroban_state_target_size_bytes int64?
+rent_fee_1kb_soroban_state_size_low int64?
+rent_fee_1kb_soroban_state_size_high int64?
+soroban_state_rent_fee_growth_factor uint32?
+tx_max_footprint_entries uint32?
+fee_write_1kb int64?
+fee_historical_1kb int64?
+tx_max_contract_events_size_bytes uint32?
+fee_contract_events_1kb int64?
+ledger_max_txs_size_bytes uint32?
+tx_max_size_bytes uint32?
+fee_tx_size_1kb int64?
+contract_cost_params_cpu_insns list<struct<ext int32, const_term int64, linear_term int64>>?
+contract_cost_params_mem_bytes list<struct<ext int32, const_term int64, linear_term int64>>?
+contract_data_key_size_bytes uint32?
+contract_data_entry_size_bytes uint32?
+max_entry_ttl uint32?
+min_temporary_ttl uint32?
+min_persistent_ttl uint32?
+persistent_rent_rate_denominator int64?
+temp_rent_rate_denominator int64?
+max_entries_to_archive uint32?
+live_soroban_state_size_window_sample_size uint32?
+live_soroban_state_size_window_sample_period uint32?
+eviction_scan_size uint32?
+starting_eviction_scan_level uint32?
+ledger_max_tx_count uint32?
+live_soroban_state_size_window list<uint64>?
+eviction_bucket_list_level uint32?
+eviction_is_curr_bucket bool?
+eviction_bucket_file_offset uint64?
+ledger_max_dependent_tx_clusters uint32?
+ledger_target_close_time_milliseconds uint32?
+nomination_timeout_initial_milliseconds uint32?
+nomination_timeout_increment_milliseconds uint32?
+ballot_timeout_initial_milliseconds uint32?
+ballot_timeout_increment_milliseconds uint32?
+frozen_ledger_keys list<binary>?
+frozen_ledger_keys_to_freeze list<binary>?
+frozen_ledger_keys_to_unfreeze list<binary>?
+freeze_bypass_txs list<fixed_size_binary[32]>?
+freeze_bypass_txs_to_add list<fixed_size_binary[32]>?
+freeze_bypass_txs_to_remove list<fixed_size_binary[32]>?
+last_modified_ledger uint32?
+ledger_entry_change uint32
+deleted bool
+ledger_key_hash fixed_size_binary[32]
+ledger_entry_xdr binary?*
+"""
+
 SCHEMAS = {
     "ledgers": parse(LEDGERS),
     "transactions": parse(TRANSACTIONS),
@@ -453,4 +565,7 @@ SCHEMAS = {
     "accounts": parse(ACCOUNTS),
     "trust_lines": parse(TRUST_LINES),
     "offers": parse(OFFERS),
+    "claimable_balances": parse(CLAIMABLE_BALANCES),
+    "liquidity_pools": parse(LIQUIDITY_POOLS),
+    "config_settings": parse(CONFIG_SETTINGS),
 }

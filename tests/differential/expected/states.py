@@ -9,7 +9,8 @@ from stellar_sdk import xdr
 
 from .changes import CHANGE, TYPE, Change, sponsor
 from .schema import SCHEMAS
-from .values import account, arm, asset_columns, plain, pool_strkey, text51
+from .settings import setting_values
+from .values import account, arm, asset_columns, balance_id, claimant_struct, plain, pool_strkey, text51
 
 
 def last_changes(changes: Iterable[Change], kind: xdr.LedgerEntryType) -> list[Change]:
@@ -34,13 +35,14 @@ def state_row(stream: str, change: Change, read: Callable[[Any, Any], dict[str, 
     row: dict[str, Any] = {
         **dict.fromkeys(column.name for column in SCHEMAS[stream]),
         **change.ledger.position_columns,
-        "sponsor": sponsor(entry),
         "last_modified_ledger": plain(entry.last_modified_ledger_seq) if entry is not None else None,
         "ledger_entry_change": int(change.type),
         "deleted": entry is None,
         "ledger_key_hash": change.key_hash,
         "ledger_entry_xdr": entry.to_xdr_bytes() if entry is not None else None,
     }
+    if "sponsor" in row:
+        row["sponsor"] = sponsor(entry)
     values = read(arm(change.key), arm(entry.data) if entry is not None else None)
     assert values.keys() <= row.keys(), f"not columns of {stream}: {sorted(values.keys() - row.keys())}"
     return row | values
@@ -106,8 +108,40 @@ def offer_values(key: Any, entry: Any) -> dict[str, Any]:
     return row
 
 
+def balance_values(key: Any, entry: Any) -> dict[str, Any]:
+    row = {"balance_id": balance_id(key.balance_id)}
+    if entry is not None:
+        row |= {
+            "claimants": [claimant_struct(claimant) for claimant in entry.claimants],
+            **asset_columns("asset", entry.asset),
+            "asset_amount": plain(entry.amount),
+            "flags": plain(entry.ext.v1.flags) if entry.ext.v1 is not None else None,
+        }
+    return row
+
+
+def pool_values(key: Any, entry: Any) -> dict[str, Any]:
+    row = {"liquidity_pool_id": pool_strkey(plain(key.liquidity_pool_id))}
+    if entry is not None:
+        pool = entry.body.constant_product
+        row |= {
+            "type": entry.body.type.name.removeprefix("LIQUIDITY_POOL_").lower(),
+            "fee": plain(pool.params.fee),
+            "trustline_count": plain(pool.pool_shares_trust_line_count),
+            "pool_share_count": plain(pool.total_pool_shares),
+            **asset_columns("asset_a", pool.params.asset_a),
+            "asset_a_amount": plain(pool.reserve_a),
+            **asset_columns("asset_b", pool.params.asset_b),
+            "asset_b_amount": plain(pool.reserve_b),
+        }
+    return row
+
+
 STATES = {
     "accounts": (TYPE.ACCOUNT, account_values),
     "trust_lines": (TYPE.TRUSTLINE, line_values),
     "offers": (TYPE.OFFER, offer_values),
+    "claimable_balances": (TYPE.CLAIMABLE_BALANCE, balance_values),
+    "liquidity_pools": (TYPE.LIQUIDITY_POOL, pool_values),
+    "config_settings": (TYPE.CONFIG_SETTING, setting_values),
 }

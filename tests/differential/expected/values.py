@@ -110,6 +110,11 @@ def balance_id(identifier: Any) -> str | None:
     return StrKey.encode_claimable_balance(bytes([identifier.type]) + plain(identifier.v0))
 
 
+def claimant_struct(claimant: Any) -> dict[str, str | None]:
+    """An element of ``claimants``."""
+    return {"destination": account(claimant.v0.destination), "predicate": compact_json(claimant.v0.predicate)}
+
+
 def signer_key(key: Any) -> str:
     """G-, T-, X- or P-strkey of a SignerKey."""
     match key.type:
