@@ -23,8 +23,8 @@ class JsonLines(ConsumerUnderTest):
             *("--checkpoint-seconds", "0.1", "--progress", "log"),
         ]
 
-    def help_command(self) -> Sequence[str]:
-        return [sys.executable, SCRIPT, "--help"]
+    def program(self) -> Sequence[str]:
+        return [sys.executable, SCRIPT]
 
     def read(self, output: Path) -> pa.Table:
         checkpoint = load_checkpoint(output / "checkpoint.json")

@@ -9,265 +9,339 @@ A consumer's tests say how to run its command and how to read back what it wrote
 
     class TestConformance(ConsumerConformance):
         consumer = Parquet()
+
+A consumer whose output is what it prints derives from :class:`PrinterConformance` instead.
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
 import pytest
 
-from stellar_arrow_client.errors import ExitCode, IntegrityError
-from stellar_arrow_client.testing.sample import SAMPLE_STREAM, sample_table
+from stellar_arrow_client.errors import AuthenticationError, ExitCode, IntegrityError, InvalidRequestError
 from stellar_arrow_client.testing.server import FakeServer, Fault
+from stellar_arrow_client.testing.trial import FIRST, LAST, SECONDS, ConsumerUnderTest, Trial, execute, serve, wait_for
 
-FIRST: Final = 1000
-LAST: Final = 1199
-SECONDS: Final = 60.0
+__all__ = ["ConsumerConformance", "ConsumerUnderTest", "PrinterConformance"]
+
 SLOW: Final = 0.05
-"""Delay of a batch that leaves time to kill the consumer in the middle."""
+"""Delay of a batch that leaves time to stop the consumer in the middle."""
+BATCHES: Final = (LAST - FIRST + 1) // 10
+"""How many batches the server makes of all its ledgers."""
+STANDARD_OPTIONS: Final = (
+    *("--token", "--tls-roots", "--retry-for", "--progress", "--metrics-port", "--metrics-host"),
+    *("--config", "--log-level", "--log-format", "--quiet", "--verbose", "--debug", "--version", "--help"),
+)
+PIPE_BYTES: Final = 4096
 
 
-class ConsumerUnderTest(ABC):
-    """How to run a consumer and how to read what it wrote."""
-
-    stream: str = SAMPLE_STREAM
-    env: Mapping[str, str] = {}
-
-    @abstractmethod
-    def command(self, server: str, output: Path, start: int, end: int | None) -> Sequence[str]:
-        """The command line that reads ``start`` to ``end`` of :attr:`stream` into ``output``.
-
-        ``end`` is None to follow the tip. ``output`` does not exist at the first run. Choose options that make
-        checkpoints frequent, so that a kill meets many states.
-        """
-
-    @abstractmethod
-    def read(self, output: Path) -> pa.Table:
-        """All rows of ``output``, with the columns of the stream, in any order; none when nothing was written."""
-
-    def help_command(self) -> Sequence[str]:
-        """The command line that shows the help text."""
-        return [self.command("localhost:1", Path("unused"), 1, 1)[0], "--help"]
-
-    def table(self, first: int, last: int) -> pa.Table:
-        """The rows that the server gives."""
-        return sample_table(first, last, stream=self.stream)
-
-    def expected(self, table: pa.Table) -> pa.Table:
-        """What :meth:`read` gives for those rows; all of them unless the consumer drops or adds some."""
-        return table
-
-
-class ConsumerConformance:
-    """The suite; derive a class whose name begins with ``Test`` and set :attr:`consumer`."""
+@pytest.mark.conformance
+class _Conformance:
+    """What holds whether the consumer keeps its rows or prints them."""
 
     consumer: ConsumerUnderTest
+    prints: bool
 
     @pytest.fixture
     def server(self) -> Iterator[FakeServer]:
-        with FakeServer({self.consumer.stream: self.consumer.table(FIRST, LAST)}, FIRST, LAST) as server:
+        with serve(self.consumer) as server:
             yield server
 
     @pytest.fixture
-    def output(self, tmp_path: Path) -> Path:
-        return tmp_path / "output"
+    def trial(self, server: FakeServer, tmp_path: Path) -> Trial:
+        return Trial(self.consumer, server, tmp_path / "output", prints=self.prints)
 
-    def test_keeps_rows_and_schema(self, server: FakeServer, output: Path) -> None:
-        self._run(server, output, FIRST, LAST)
-        got, expected = self._read(output), self._expected(FIRST, LAST)
-        for name in expected.schema.names:
-            wanted = expected.schema.field(name).type
-            assert got.schema.field(name).type == wanted, f"type of {name}"
-        self._check(output, FIRST, LAST)
+    def test_keeps_rows_and_schema(self, trial: Trial) -> None:
+        trial.run(FIRST, LAST)
+        trial.check_schema()
+        trial.check(FIRST, LAST)
 
-    def test_many_small_batches(self, server: FakeServer, output: Path) -> None:
-        server.ledgers_per_batch = 1
-        self._run(server, output, FIRST, LAST)
-        self._check(output, FIRST, LAST)
+    def test_many_small_batches(self, trial: Trial) -> None:
+        trial.server.ledgers_per_batch = 1
+        trial.run(FIRST, LAST)
+        trial.check(FIRST, LAST)
 
-    def test_split_ledgers(self, server: FakeServer, output: Path) -> None:
-        server.split_rows = 2
-        server.faults = [Fault(after=4), Fault(after=1), Fault(after=8)]
-        self._run(server, output, FIRST, LAST)
-        self._check(output, FIRST, LAST)
+    def test_split_ledgers(self, trial: Trial) -> None:
+        trial.server.split_rows = 2
+        trial.server.faults = [Fault(after=4), Fault(after=1), Fault(after=8)]
+        trial.run(FIRST, LAST)
+        trial.check(FIRST, LAST)
 
-    def test_range_without_rows(self, output: Path) -> None:
-        table = self.consumer.table(FIRST, LAST).slice(0, 0)
-        with FakeServer({self.consumer.stream: table}, FIRST, LAST) as server:
-            self._run(server, output, FIRST, LAST)
-            assert self.consumer.read(output).num_rows == 0
+    def test_second_run_changes_nothing(self, trial: Trial) -> None:
+        trial.run(FIRST, LAST)
+        trial.run(FIRST, LAST)
+        trial.check(FIRST, LAST)
 
-    def test_second_run_changes_nothing(self, server: FakeServer, output: Path) -> None:
-        self._run(server, output, FIRST, LAST)
-        self._run(server, output, FIRST, LAST)
-        self._check(output, FIRST, LAST)
-
-    def test_goes_on_where_it_ended(self, server: FakeServer, output: Path) -> None:
-        self._run(server, output, FIRST, FIRST + 60)
-        before = len(server.requests)
-        self._run(server, output, FIRST, LAST)
-        self._check(output, FIRST, LAST)
-        starts = [request.start for request in server.requests[before:]]
-        assert starts == [FIRST + 61], "the second run must ask only for what is missing"
-
-    @pytest.mark.parametrize("kills", [[1], [6], [2, 5, 9], [15]], ids=str)
-    def test_kill_loses_and_doubles_nothing(self, server: FakeServer, output: Path, kills: list[int]) -> None:
-        server.ledgers_per_batch, server.delay = 5, SLOW
-        for batches in kills:
-            with self._start(server, output, FIRST, LAST) as process:
-                server.wait_for_batches(server.batches + batches, SECONDS)
-                process.kill()
-                assert process.wait(SECONDS) == -signal.SIGKILL, "it ended before it could be killed"
-        server.delay = 0
-        self._run(server, output, FIRST, LAST)
-        self._check(output, FIRST, LAST)
-
-    def test_server_restart(self, server: FakeServer, output: Path) -> None:
-        server.ledgers_per_batch, server.delay = 5, SLOW
-        with self._start(server, output, FIRST, LAST) as process:
-            server.wait_for_batches(8, SECONDS)
-            server.stop()
+    def test_server_restart(self, trial: Trial) -> None:
+        trial.server.ledgers_per_batch, trial.server.delay = 5, SLOW
+        with trial.start(FIRST, LAST) as run:
+            trial.server.wait_for_batches(8, SECONDS)
+            trial.server.stop()
             time.sleep(0.5)
-            server.start()
-            self._finish(process, ExitCode.OK)
-        self._check(output, FIRST, LAST)
+            trial.server.start()
+            run.finish(ExitCode.OK)
+        trial.check(FIRST, LAST)
 
-    def test_broken_connections(self, server: FakeServer, output: Path) -> None:
-        server.faults = [Fault(after=2), Fault(after=0), Fault(after=5, kind="end"), Fault(after=1)]
-        self._run(server, output, FIRST, LAST)
-        self._check(output, FIRST, LAST)
+    def test_broken_connections(self, trial: Trial) -> None:
+        trial.server.faults = [Fault(after=2), Fault(after=0), Fault(after=5, kind="end"), Fault(after=1)]
+        trial.run(FIRST, LAST)
+        trial.check(FIRST, LAST)
 
-    def test_error_of_the_server(self, server: FakeServer, output: Path) -> None:
+    def test_standstill(self, trial: Trial) -> None:
+        """A consumer that is slow, here that stands still, loses nothing; not even when its connection breaks."""
+        trial.server.ledgers_per_batch, trial.server.delay = 2, SLOW / 10
+        trial.server.faults = [Fault(after=30)]
+        with trial.start(FIRST, LAST) as run:
+            for batches in (3, 40):
+                trial.server.wait_for_batches(batches, SECONDS)
+                run.process.send_signal(signal.SIGSTOP)
+                time.sleep(0.5)
+                run.process.send_signal(signal.SIGCONT)
+            run.finish(ExitCode.OK)
+        trial.check(FIRST, LAST)
+
+    def test_error_of_the_server(self, trial: Trial) -> None:
         error = IntegrityError("ledger 1030 is not valid XDR: the hash differs")
-        server.faults = [Fault(after=3, kind="error", error=error)]
-        said = self._run(server, output, FIRST, LAST, ExitCode.INTEGRITY)
-        assert str(error) in said
-        self._check_whole_ledgers(output)
-        self._run(server, output, FIRST, LAST)
-        self._check(output, FIRST, LAST)
+        trial.server.faults = [Fault(after=3, kind="error", error=error)]
+        assert str(error) in trial.run(FIRST, LAST, code=ExitCode.INTEGRITY)
+        trial.check_whole_ledgers()
+        trial.run(FIRST, LAST)
+        trial.check(FIRST, LAST)
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-    def test_signal_drains(self, server: FakeServer, output: Path, number: signal.Signals) -> None:
-        with self._start(server, output, FIRST, None) as process:
-            server.wait_for_batches((LAST - FIRST + 1) // server.ledgers_per_batch, SECONDS)
+    @pytest.mark.parametrize("kind", [AuthenticationError, InvalidRequestError], ids=lambda kind: kind.__name__)
+    def test_exit_code_is_that_of_the_error(
+        self, trial: Trial, kind: type[AuthenticationError | InvalidRequestError]
+    ) -> None:
+        error = kind("the server says so")
+        trial.server.faults = [Fault(after=0, kind="error", error=error)]
+        assert str(error) in trial.run(FIRST, LAST, code=kind.exit_code)
+
+    def test_stream_that_the_server_lacks(self, trial: Trial) -> None:
+        del trial.server.tables[self.consumer.stream]
+        assert self.consumer.stream in trial.run(FIRST, LAST, code=ExitCode.USAGE)
+
+    def test_server_that_cannot_be_reached(self, trial: Trial) -> None:
+        address = trial.server.address
+        trial.server.stop()
+        with socket.socket() as silent:  # nobody else gets the port
+            silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            silent.bind(("127.0.0.1", trial.server.port))
+            assert f"cannot reach {address}" in trial.run(FIRST, LAST, code=ExitCode.UNAVAILABLE)
+
+    def test_signal_drains(self, trial: Trial) -> None:
+        with trial.start(FIRST, None) as run:
+            trial.server.wait_for_batches(BATCHES, SECONDS)
             time.sleep(0.5)
-            process.send_signal(number)
-            self._finish(process, ExitCode(128 + number))
-        self._check(output, FIRST, LAST)
-        server.publish(LAST + 20, {self.consumer.stream: self.consumer.table(LAST + 1, LAST + 20)})
-        self._run(server, output, FIRST, LAST + 20)
-        self._check(output, FIRST, LAST + 20)
+            run.process.send_signal(signal.SIGINT)
+            run.finish(ExitCode.INTERRUPTED)
+        trial.check(FIRST, LAST)
 
-    def test_signal_in_the_middle_keeps_what_came(self, server: FakeServer, output: Path) -> None:
-        server.ledgers_per_batch, server.delay = 5, SLOW
-        with self._start(server, output, FIRST, LAST) as process:
-            server.wait_for_batches(6, SECONDS)
-            process.terminate()
-            self._finish(process, ExitCode.TERMINATED)
-        self._check_whole_ledgers(output)
-        server.delay = 0
-        self._run(server, output, FIRST, LAST)
-        self._check(output, FIRST, LAST)
+    def test_signal_in_the_middle_keeps_what_came(self, trial: Trial) -> None:
+        trial.server.ledgers_per_batch, trial.server.delay = 5, SLOW
+        with trial.start(FIRST, LAST) as run:
+            trial.server.wait_for_batches(6, SECONDS)
+            run.process.terminate()
+            run.finish(ExitCode.TERMINATED)
+        assert trial.check_whole_ledgers() < LAST
+        trial.server.delay = 0
+        trial.run(FIRST, LAST)
+        trial.check(FIRST, LAST)
+
+    def test_signal_cancels_a_silent_call(self, trial: Trial) -> None:
+        """The consumer does not wait for a server that says nothing, and tells it to stop."""
+        trial.server.ledgers_per_batch, trial.server.faults = 5, [Fault(after=6, kind="silence")]
+        with trial.start(FIRST, LAST) as run:
+            trial.server.wait_for_batches(6, SECONDS)
+            time.sleep(0.5)
+            began = time.monotonic()
+            run.process.terminate()
+            run.finish(ExitCode.TERMINATED)
+        assert time.monotonic() - began < 10, "it must not wait for the server"
+        trial.server.wait_until_idle(10)
+        assert FIRST + 28 <= trial.check_whole_ledgers() <= FIRST + 29
+
+    def test_metrics_and_log(self, trial: Trial) -> None:
+        trial.server.faults = [Fault(after=4)]
+        with trial.start(FIRST, None, "--metrics-port", "0", "--log-format", "json") as run:
+            url = run.logged("serving metrics")["url"]
+            rows = self.consumer.table(FIRST, LAST).num_rows
+            wanted = {"rows_total": rows, "ledgers_total": LAST - FIRST + 1, "reconnects_total": 1}
+            wanted |= {"next_ledger": LAST + 1}
+            samples = {
+                f'stellar_arrow_consumer_{name}{{stream="{self.consumer.stream}"}} {float(value)}'
+                for name, value in wanted.items()
+            }
+            page: set[str] = set()
+
+            def look() -> bool:
+                page.clear()
+                page.update(urllib.request.urlopen(url, timeout=SECONDS).read().decode().splitlines())
+                return samples <= page
+
+            wait_for(look, f"{samples - page} do not come to stand among the metrics")
+            run.process.terminate()
+            said = run.finish(ExitCode.TERMINATED)
+        assert all({"event", "level", "timestamp"} <= json.loads(line).keys() for line in said.splitlines())
 
     def test_help(self) -> None:
-        done = self._execute(self.consumer.help_command())
+        done = self._execute("--help")
         assert done.returncode == ExitCode.OK, done.stderr
         assert "Usage:" in done.stdout
         assert done.stderr == ""
+        missing = [name for name in STANDARD_OPTIONS if not re.search(rf"(^|\s){name}\b", done.stdout)]
+        assert not missing, "it must have the options that all consumers share"
+        options = re.split(r"^  (?=-)", done.stdout.split("Options:")[1], flags=re.MULTILINE)[1:]
+        bare = [option.split()[0] for option in options if not re.search(r"\S\s{2,}\S", option)]
+        assert not bare, "every option must be explained"
 
-    def test_usage_error(self, output: Path) -> None:
-        done = self._execute([*self.consumer.command("localhost:1", output, FIRST, LAST), "--no-such-option"])
+    def test_version(self) -> None:
+        done = self._execute("--version")
+        assert done.returncode == ExitCode.OK, done.stderr
+        assert re.fullmatch(r"[\w-]+ \d\S*\n", done.stdout), "it must print its name and its version"
+
+    def test_usage_error(self) -> None:
+        done = self._execute("--no-such-option")
         assert done.returncode == ExitCode.USAGE, done.stderr
         assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
         assert done.stdout == ""
 
-    def test_range_that_ends_before_it_begins(self, server: FakeServer, output: Path) -> None:
-        self._run(server, output, LAST, FIRST, ExitCode.USAGE)
+    def test_range_that_ends_before_it_begins(self, trial: Trial) -> None:
+        trial.run(LAST, FIRST, code=ExitCode.USAGE)
 
-    def test_server_that_cannot_be_reached(self, output: Path) -> None:
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{unused.getsockname()[1]}"
-            command = self.consumer.command(address, output, FIRST, LAST)
-            done = self._execute(command)
-        assert done.returncode == ExitCode.UNAVAILABLE, done.stderr
-        assert f"cannot reach {address}" in done.stderr
-        assert "Traceback" not in done.stderr
-
-    def _run(
-        self,
-        server: FakeServer,
-        output: Path,
-        start: int,
-        end: int | None,
-        code: ExitCode = ExitCode.OK,
-    ) -> str:
-        """Run the command to its end, check its exit code, and return its stderr."""
-        with self._start(server, output, start, end) as process:
-            return self._finish(process, code)
-
-    @contextmanager
-    def _start(self, server: FakeServer, output: Path, start: int, end: int | None) -> Iterator[subprocess.Popen[str]]:
-        process = subprocess.Popen(
-            self.consumer.command(server.address, output, start, end),
-            env=os.environ | dict(self.consumer.env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        with process:
-            try:
-                yield process
-            finally:
-                process.kill()
-
-    def _execute(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        env = os.environ | dict(self.consumer.env)
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)
-
-    def _finish(self, process: subprocess.Popen[str], code: ExitCode) -> str:
-        try:
-            _out, said = process.communicate(timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            _out, said = process.communicate()
-            pytest.fail(f"not done after {SECONDS:g} seconds: {said}")
-        assert process.returncode == code, f"exit code {process.returncode} instead of {code}: {said}"
-        assert "Traceback" not in said
-        return said
-
-    def _expected(self, first: int, last: int) -> pa.Table:
-        return _ordered(self.consumer.expected(self.consumer.table(first, last)))
-
-    def _read(self, output: Path) -> pa.Table:
-        return _ordered(self.consumer.read(output))
-
-    def _check(self, output: Path, first: int, last: int) -> None:
-        expected, got = self._expected(first, last), self._read(output)
-        assert got.column("ledger_sequence").to_pylist() == expected.column("ledger_sequence").to_pylist()
-        for name in expected.schema.names:
-            assert got.column(name).to_pylist() == expected.column(name).to_pylist(), f"values of {name}"
-
-    def _check_whole_ledgers(self, output: Path) -> None:
-        """What is there is a beginning of the range, without part of a ledger."""
-        got = self._read(output)
-        last = max(got.column("ledger_sequence").to_pylist(), default=FIRST - 1)
-        assert last >= FIRST, "what came before must be kept"
-        self._check(output, FIRST, last)
+    def _execute(self, option: str) -> subprocess.CompletedProcess[str]:
+        return execute(self.consumer, [*self.consumer.program(), option])
 
 
-def _ordered(table: pa.Table) -> pa.Table:
-    keys = [name for name in ("ledger_sequence", "transaction_id", "operation_id") if name in table.schema.names]
-    return table.sort_by([(name, "ascending") for name in keys])
+class ConsumerConformance(_Conformance):
+    """For a consumer that keeps rows: each run goes on where what is durable ends.
+
+    Derive a class whose name begins with ``Test`` and set :attr:`consumer`.
+    """
+
+    prints = False
+
+    def test_goes_on_where_it_ended(self, trial: Trial) -> None:
+        trial.run(FIRST, FIRST + 60)
+        trial.run(FIRST, LAST)
+        trial.check(FIRST, LAST)
+        assert trial.starts() == [FIRST, FIRST + 61], "the second run must ask only for what is missing"
+
+    def test_goes_on_with_what_is_new(self, trial: Trial) -> None:
+        trial.run(FIRST, LAST)
+        trial.publish(LAST + 20)
+        trial.run(FIRST, LAST + 20)
+        trial.check(FIRST, LAST + 20)
+
+    def test_range_without_rows(self, tmp_path: Path) -> None:
+        """Ledgers without a row are done too."""
+        with serve(self.consumer, rows=False) as server:
+            trial = Trial(self.consumer, server, tmp_path / "output", prints=self.prints)
+            trial.run(FIRST, LAST - 50)
+            assert self.consumer.read(trial.output).num_rows == 0
+            trial.run(FIRST, LAST)
+            assert self.consumer.read(trial.output).num_rows == 0
+            assert trial.starts() == [FIRST, LAST - 49], "the second run must ask only for what is missing"
+
+    def test_kill_loses_and_doubles_nothing(self, trial: Trial) -> None:
+        trial.server.ledgers_per_batch, trial.server.delay = 5, SLOW
+        for batches in (1, 6, 2, 9):
+            with trial.start(FIRST, LAST) as run:
+                trial.server.wait_for_batches(trial.server.batches + batches, SECONDS)
+                run.process.kill()
+                assert run.process.wait(SECONDS) == -signal.SIGKILL, "it ended before it could be killed"
+        trial.server.delay = 0
+        trial.run(FIRST, LAST)
+        trial.check(FIRST, LAST)
+
+    def test_sink_that_fails(self, trial: Trial) -> None:
+        """Files that cannot grow end the run in one sentence; what is missing then is fetched when they can."""
+        codes = []
+        for file_bytes in (4_096, 20_000):
+            with trial.start(FIRST, LAST, file_bytes=file_bytes) as run:
+                codes.append(ExitCode(run.process.wait(SECONDS)))
+                run.finish(ExitCode.FAILURE if codes[-1] else ExitCode.OK)
+        assert codes[0] == ExitCode.FAILURE, "what it cannot write it must not pass over"
+        trial.run(FIRST, LAST)
+        trial.check(FIRST, LAST)
+
+    def test_one_writer_at_a_time(self, trial: Trial) -> None:
+        with trial.start(FIRST, None) as run:
+            trial.server.wait_for_batches(BATCHES, SECONDS)
+            intruder = execute(
+                self.consumer, self.consumer.command(trial.server.address, trial.output, FIRST, LAST + 20)
+            )
+            assert intruder.returncode == ExitCode.FAILURE, intruder.stderr
+            assert intruder.stderr.startswith("error: ")
+            run.process.terminate()
+            run.finish(ExitCode.TERMINATED)
+        trial.check(FIRST, LAST)
+
+
+class PrinterConformance(_Conformance):
+    """For a consumer whose output is what it prints: each run begins anew.
+
+    Derive a class whose name begins with ``Test`` and set :attr:`consumer`.
+    """
+
+    prints = True
+
+    def test_range_without_rows(self, tmp_path: Path) -> None:
+        with serve(self.consumer, rows=False) as server:
+            trial = Trial(self.consumer, server, tmp_path / "output", prints=self.prints)
+            trial.run(FIRST, LAST)
+            assert self.consumer.read(trial.output).num_rows == 0
+
+    def test_begins_anew_after_a_kill(self, trial: Trial) -> None:
+        trial.server.ledgers_per_batch, trial.server.delay = 5, SLOW
+        with trial.start(FIRST, LAST) as run:
+            trial.server.wait_for_batches(8, SECONDS)
+            run.process.kill()
+        trial.server.delay = 0
+        trial.run(FIRST, LAST)
+        trial.check(FIRST, LAST)
+
+    def test_slow_reader(self, trial: Trial) -> None:
+        with _narrow_pipe() as (reading, writing), trial.start(FIRST, LAST, stdout=writing) as run:
+            os.close(writing)
+            time.sleep(1)
+            with open(reading, "rb", closefd=False) as pipe:
+                trial.output.write_bytes(pipe.read())
+            run.finish(ExitCode.OK)
+        trial.check(FIRST, LAST)
+
+    def test_reader_that_leaves(self, trial: Trial) -> None:
+        with _narrow_pipe() as (reading, writing), trial.start(FIRST, LAST, stdout=writing) as run:
+            os.close(writing)
+            os.close(reading)
+            run.finish(ExitCode.OK)
+
+    def test_output_that_cannot_be_written(self, trial: Trial) -> None:
+        with open("/dev/full", "wb") as full, trial.start(FIRST, LAST, stdout=full) as run:
+            run.finish(ExitCode.FAILURE)
+
+
+@contextmanager
+def _narrow_pipe() -> Iterator[tuple[int, int]]:
+    """A pipe that is soon full, so that its writer must wait; its ends are closed where the user has not."""
+    ends = os.pipe()
+    fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            with suppress(OSError):
+                os.close(end)

@@ -35,11 +35,12 @@ class Fault:
 
     Attributes:
         after: batches sent before.
-        kind: ``break`` loses the connection, ``end`` ends the stream too early, ``error`` sends ``error``.
+        kind: ``break`` loses the connection, ``end`` ends the stream too early, ``error`` sends ``error``,
+            ``silence`` sends nothing more, not even a heartbeat.
     """
 
     after: int
-    kind: Literal["break", "end", "error"] = "break"
+    kind: Literal["break", "end", "error", "silence"] = "break"
     error: StellarArrowError | None = None
 
 
@@ -75,7 +76,7 @@ class FakeServer:
         self.faults = list(faults)
         self.requests: list[StreamRequest] = []
         self.port = 0
-        self._batches = 0
+        self._batches = self._open_streams = 0
         self._changed = threading.Condition()
         self._service: _Service | None = None
 
@@ -126,9 +127,20 @@ class FakeServer:
             if not self._changed.wait_for(lambda: self._batches >= count, timeout):
                 raise TimeoutError(f"{self._batches} of {count} batches were asked for in {timeout:g} seconds")
 
-    def count_batch(self) -> None:
+    def wait_until_idle(self, timeout: float = 30.0) -> None:
+        """Return when no stream is open any more.
+
+        Raises:
+            TimeoutError: somebody still reads.
+        """
         with self._changed:
-            self._batches += 1
+            if not self._changed.wait_for(lambda: not self._open_streams, timeout):
+                raise TimeoutError(f"{self._open_streams} streams are still open after {timeout:g} seconds")
+
+    def count(self, *, batches: int = 0, open_streams: int = 0) -> None:
+        with self._changed:
+            self._batches += batches
+            self._open_streams += open_streams
             self._changed.notify_all()
 
 
@@ -168,7 +180,16 @@ class _Service(flight.FlightServerBase):  # type: ignore[misc]
         self._owner.requests.append(request)
         fault = self._owner.faults.pop(0) if self._owner.faults else None
         options = pa.ipc.IpcWriteOptions(compression=request.compression)
-        return flight.GeneratorStream(schema, self._batches(context, request, fault), options=options)
+        return flight.GeneratorStream(schema, self._stream(context, request, fault), options=options)
+
+    def _stream(
+        self, context: flight.ServerCallContext, request: StreamRequest, fault: Fault | None
+    ) -> Iterator[tuple[pa.RecordBatch, bytes]]:
+        self._owner.count(open_streams=1)
+        try:
+            yield from self._batches(context, request, fault)
+        finally:
+            self._owner.count(open_streams=-1)
 
     def _batches(
         self, context: flight.ServerCallContext, request: StreamRequest, fault: Fault | None
@@ -191,7 +212,10 @@ class _Service(flight.FlightServerBase):  # type: ignore[misc]
             last = min(ledger + owner.ledgers_per_batch - 1, owner.last, request.end or owner.last)
             for batch, cursor in self._cut(request, ledger, last):
                 if left == 0 and fault is not None:
-                    if fault.kind == "end":
+                    if fault.kind == "silence":
+                        while not (context.is_cancelled() or self.stopping.wait(POLL_SECONDS)):
+                            pass
+                    if fault.kind in ("end", "silence"):
                         return
                     if fault.error is not None:
                         raise _flight_error(fault.error, ledger)
@@ -199,7 +223,7 @@ class _Service(flight.FlightServerBase):  # type: ignore[misc]
                 left = None if left is None else left - 1
                 time.sleep(owner.delay)
                 yield batch, cursor.to_metadata()
-                owner.count_batch()
+                owner.count(batches=1)
             ledger, spoke = last + 1, time.monotonic()
 
     def _cut(self, request: StreamRequest, first: int, last: int) -> Iterator[tuple[pa.RecordBatch, Cursor]]:
