@@ -12,6 +12,7 @@ import click
 
 from stellar_arrow_client.options import Choice, Group, option, run_cli, standard_options
 from stellar_arrow_source.config import config_of, server_options
+from stellar_arrow_source.preview.cli import head
 
 if TYPE_CHECKING:
     from stellar_arrow_source.tables import Column
@@ -121,6 +122,9 @@ def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
     for row in (header, *rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         click.echo("  ".join([*cells, row[-1]]).rstrip())
+
+
+command.add_command(head)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,22 +127,35 @@ class ServerConfig:
             return self.host == "localhost"
 
 
-def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a click command one option for each field of :class:`ServerConfig`."""
-    for setting in reversed(dataclasses.fields(ServerConfig)):
-        command = option(setting.metadata["flags"], setting.name, **setting.metadata["option"])(command)
-    return command
+def _options(settings: Sequence[dataclasses.Field[Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for setting in reversed(settings):
+            command = option(setting.metadata["flags"], setting.name, **setting.metadata["option"])(command)
+        return command
+
+    return decorate
+
+
+server_options = _options(dataclasses.fields(ServerConfig))
+"""Give a click command one option for each field of :class:`ServerConfig`."""
+source_options = _options(dataclasses.fields(ServerConfig)[:3])
+"""Give it those that say where ledgers come from."""
 
 
 def config_of(ctx: click.Context) -> ServerConfig:
-    """The configuration that the options of ``ctx`` say.
+    """The configuration that the options of ``ctx``, else those of the commands above it, say.
 
     Raises:
         InvalidRequestError: options contradict each other.
     """
-    values = {setting.name: ctx.params[setting.name] for setting in dataclasses.fields(ServerConfig)}
-    if values["mock_data"] and ctx.get_parameter_source("source_endpoint") is ParameterSource.COMMANDLINE:
-        if ctx.get_parameter_source("mock_data") is ParameterSource.COMMANDLINE:
+    values, origins = {}, {}
+    for setting in dataclasses.fields(ServerConfig):
+        name, at = setting.name, ctx
+        while at.parent is not None and at.get_parameter_source(name) in (None, ParameterSource.DEFAULT):
+            at = at.parent
+        values[name], origins[name] = at.params[name], at.get_parameter_source(name)
+    if values["mock_data"] and origins["source_endpoint"] is ParameterSource.COMMANDLINE:
+        if origins["mock_data"] is ParameterSource.COMMANDLINE:
             raise InvalidRequestError("give either --source or --mock-data, not both")
         values["mock_data"] = False  # a flag goes before the environment
     return ServerConfig(**values)

@@ -57,6 +57,14 @@ def test_what_is_installed_is_there() -> None:
         assert Path(sys.executable).with_name(command).exists(), f"{command} is not installed"
 
 
+def test_first_rows(newcomer: Newcomer) -> None:
+    [look] = blocks.of("First rows", "shell")
+    rows = [json.loads(line) for line in newcomer.run(look).splitlines()]
+    assert len(rows) == 5
+    assert all(row["amount"] > 0 for row in rows)
+    assert list(rows[0]) == ["ledger_sequence", "asset_code", "amount", "destination"]
+
+
 def test_first_stream_archive_and_analysis(newcomer: Newcomer) -> None:
     [serve] = blocks.of("First stream in Python", "background")
     [ours, filtered, plain_flight] = blocks.of("First stream in Python", "python")
