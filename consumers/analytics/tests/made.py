@@ -1,4 +1,4 @@
-"""Made-up ledgers of the three streams, and a way to run them through the consumer."""
+"""Made-up ledgers of the streams that are analysed, and a way to run them through the consumer."""
 
 from __future__ import annotations
 
@@ -21,11 +21,23 @@ EPOCH = datetime(2024, 10, 1, tzinfo=UTC)
 MINUTE = 60_000_000
 Row = dict[str, Any]
 
-_INT64 = {"amount", "fee_charged", "max_fee", "new_max_fee", "resource_fee", "limit", "offer_id"}
+_INT64 = {
+    "amount",
+    "fee_charged",
+    "max_fee",
+    "new_max_fee",
+    "resource_fee",
+    "limit",
+    "offer_id",
+    "sold_amount",
+    "bought_amount",
+    "transaction_id",
+}
 _TYPES: dict[str, pa.DataType] = {
     "ledger_sequence": pa.uint32(),
     "ledger_close_time": pa.timestamp("us", "UTC"),
     "successful": pa.bool_(),
+    "in_successful_contract_call": pa.bool_(),
     **dict.fromkeys(_INT64, pa.int64()),
 }
 _ACCOUNTS = [f"G{letter * 55}" for letter in "ABCDEFGH"]
@@ -121,7 +133,53 @@ def _transaction(rng: random.Random) -> Row:
     }
 
 
-_MAKERS = {"payments": _payment, "operations": _operation, "transactions": _transaction}
+_CONTRACTS = [f"C{letter * 55}" for letter in "ABC"]
+_I128 = 2**127
+
+
+def _token_event(rng: random.Random) -> Row:
+    kind = rng.choice(["transfer", "transfer", "transfer", "mint", "burn", "clawback", "fee"])
+    row: Row = {
+        "event_type": kind,
+        "from_address": None if kind == "mint" else rng.choice(_ACCOUNTS + _CONTRACTS),
+        "to_address": rng.choice(_ACCOUNTS + _CONTRACTS) if kind in ("transfer", "mint") else None,
+        "contract_id": rng.choice(_CONTRACTS),
+        "amount_raw": str(rng.choice([rng.randrange(50), 2**63, _I128 - 1, -_I128, rng.randrange(_I128)])),
+    }
+    _asset(row, "", rng.choice([*_ASSETS, (None, None, None)]))
+    return row
+
+
+def _trade(rng: random.Random) -> Row:
+    row: Row = {
+        "trade_type": rng.choice(["orderbook", "liquidity_pool"]),
+        "buyer_account": rng.choice(_ACCOUNTS),
+        "sold_amount": rng.choice([0, 1, 3, rng.randrange(1, 10**6), 2**63 - 1]),
+        "bought_amount": rng.choice([0, 1, 3, rng.randrange(1, 10**6), 2**63 - 1]),
+    }
+    sold, bought = rng.sample(_ASSETS, 2)
+    _asset(row, "sold_", sold)
+    _asset(row, "bought_", bought)
+    return row
+
+
+def _contract_event(rng: random.Random) -> Row:
+    return {
+        "transaction_id": rng.randrange(6),
+        "contract_id": rng.choice([*_CONTRACTS, None]),
+        "in_successful_contract_call": rng.random() < 0.7,
+        "topic0": rng.choice(["transfer", "swap", None]),
+    }
+
+
+_MAKERS = {
+    "payments": _payment,
+    "operations": _operation,
+    "transactions": _transaction,
+    "ttp_events": _token_event,
+    "trades": _trade,
+    "contract_events": _contract_event,
+}
 
 
 def make_ledgers(rng: random.Random, stream: str, count: int, most_rows: int = 8) -> list[Made]:

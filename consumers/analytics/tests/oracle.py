@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from decimal import Decimal
+from fractions import Fraction
 
 from analytics_consumer.analyses import Analysis
 from analytics_consumer.selection import Selection
@@ -203,6 +205,93 @@ def dex_activity(rows: list[Row], selection: Selection) -> list[Row]:
     return found
 
 
+def token_volume(rows: list[Row], selection: Selection) -> list[Row]:
+    flows = [{**r, "amount": int(r["amount_raw"])} for r in rows if r["event_type"] != "fee" and wanted(r, selection)]
+    found = []
+    for key, of in group(flows, lambda r: (asset(r) or r["contract_id"],)).items():
+        kinds: dict[str, list[Row]] = {kind: [] for kind in ("transfer", "mint", "burn", "clawback")}
+        for row in of:
+            kinds[row["event_type"]].append(row)
+        moved = [r["amount"] for r in kinds["transfer"]]
+        minted = sum(r["amount"] for r in kinds["mint"])
+        destroyed = sum(r["amount"] for r in kinds["burn"] + kinds["clawback"])
+        found.append(
+            {
+                "asset": key[0],
+                "transfers": len(moved),
+                "amount": sum(moved),
+                "largest": max(moved, default=None),
+                "senders": len({r["from_address"] for r in kinds["transfer"]}),
+                "receivers": len({r["to_address"] for r in kinds["transfer"]}),
+                "mints": len(kinds["mint"]),
+                "burns": len(kinds["burn"]),
+                "clawbacks": len(kinds["clawback"]),
+                "minted": minted,
+                "destroyed": destroyed,
+                "supply_change": minted - destroyed,
+            }
+        )
+    return found
+
+
+def decimal(price: Fraction) -> Decimal:
+    """The first 18 significant digits of a price, by long division."""
+    digits, whole = 0, price
+    while whole and whole < 10**17:
+        whole, digits = whole * 10, digits + 1
+    while whole >= 10**18:
+        whole, digits = whole / 10, digits - 1
+    return Decimal((0, tuple(map(int, str(math.floor(whole)))), -digits)).normalize()
+
+
+def dex_volume(rows: list[Row], selection: Selection) -> list[Row]:
+    def selected(row: Row, side: str) -> bool:
+        return wanted({f"asset_{part}": row[f"{side}_asset_{part}"] for part in ("type", "code", "issuer")}, selection)
+
+    def pair(row: Row) -> tuple[str | None, str | None]:
+        sold, bought = asset(row, "sold_"), asset(row, "bought_")
+        assert sold is not None
+        assert bought is not None
+        first, second = sorted([sold, bought], key=lambda name: (name != "native", name))
+        return first, second
+
+    found = []
+    for key, of in group([r for r in rows if selected(r, "sold") or selected(r, "bought")], pair).items():
+        sides = [(r["sold_amount"], r["bought_amount"])[:: 1 if asset(r, "sold_") == key[0] else -1] for r in of]
+        base, counter = (sum(side) for side in zip(*sides, strict=True))
+        prices = [decimal(Fraction(got, given)) for given, got in sides if given]
+        found.append(
+            {
+                "base": key[0],
+                "counter": key[1],
+                "trades": len(of),
+                "pool_trades": sum(r["trade_type"] == "liquidity_pool" for r in of),
+                "takers": len({r["buyer_account"] for r in of}),
+                "base_volume": base,
+                "counter_volume": counter,
+                "average": decimal(Fraction(counter, base)) if base else None,
+                "open": prices[0] if prices else None,
+                "high": max(prices, default=None),
+                "low": min(prices, default=None),
+                "close": prices[-1] if prices else None,
+            }
+        )
+    return found
+
+
+def contract_events(rows: list[Row], selection: Selection) -> list[Row]:
+    return [
+        {
+            "contract_id": key[0],
+            "events": len(of),
+            "effective": sum(r["in_successful_contract_call"] for r in of),
+            "names": len({r["topic0"] for r in of} - {None}),
+            "transactions": len({r["transaction_id"] for r in of}),
+        }
+        for key, of in group(rows, lambda r: (r["contract_id"],)).items()
+    ]
+
+
 ORACLES: dict[str, Callable[[list[Row], Selection], list[Row]]] = {
     "payment-volume": payment_volume,
     "high-value": high_value,
@@ -210,7 +299,10 @@ ORACLES: dict[str, Callable[[list[Row], Selection], list[Row]]] = {
     "fees": fees,
     "asset-adoption": asset_adoption,
     "contract-activity": contract_activity,
+    "token-volume": token_volume,
     "dex-activity": dex_activity,
+    "dex-volume": dex_volume,
+    "contract-events": contract_events,
 }
 
 

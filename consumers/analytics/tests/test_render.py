@@ -16,6 +16,7 @@ from rich.console import Console
 from consumers.analytics.tests.made import Made, make_ledgers, run_sink
 
 ISSUER = "GA5ZSEJYB37JRC5AVCIA5MOP4RHTM335X2KGX3IHOJAPP5RE34K4KZVN"
+CONTRACT = "CAAACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB6N4O"
 
 
 def result(seconds: int = 90) -> Result:
@@ -145,3 +146,22 @@ def test_json_lines_are_written_when_due() -> None:
 def test_times() -> None:
     assert iso_time(0) == "1970-01-01T00:00:00Z"
     assert iso_time(1_500_000) == "1970-01-01T00:00:01.500000Z"
+
+
+def test_amounts_of_tokens_and_prices() -> None:
+    """A Stellar asset has seven decimals; of another token nobody here knows them."""
+    flow: dict[str, Any] = {"event_type": "transfer", "from_address": "GA", "to_address": "GB", "contract_id": CONTRACT}
+    lumens = flow | {"asset_type": "native", "asset_code": "XLM", "asset_issuer": None, "amount_raw": "12345678901"}
+    token = flow | {"asset_type": None, "asset_code": None, "asset_issuer": None, "amount_raw": str(2**127 - 1)}
+    volume = next(one for one in ANALYSES if one.name == "token-volume")
+    text = screen(run_sink(volume, [Made(1, 0, [lumens, lumens, token])]).results[-1], 300)
+    assert "2,469.1357802" in text
+    assert "170,141,183,460,469,231,731,687,303,715,884,105,727 " in text
+
+    trade: dict[str, Any] = {"trade_type": "orderbook", "buyer_account": "GA", "sold_amount": 3, "bought_amount": 10**6}
+    trade |= {"sold_asset_type": "native", "sold_asset_code": "XLM", "sold_asset_issuer": None}
+    trade |= {"bought_asset_type": "credit_alphanum4", "bought_asset_code": "USDC", "bought_asset_issuer": ISSUER}
+    volume = next(one for one in ANALYSES if one.name == "dex-volume")
+    shown = run_sink(volume, [Made(1, 0, [trade])]).results[-1]
+    assert "333,333.3 " in screen(shown, 300)
+    assert json.loads(shown.to_json())["rows"][0]["average"] == "333333.333333333333"

@@ -11,6 +11,7 @@ from analytics_consumer.selection import MAX_STROOPS, AssetFilter, format_units,
 from stellar_arrow_client.errors import InvalidRequestError
 
 ISSUER = "GA5ZSEJYB37JRC5AVCIA5MOP4RHTM335X2KGX3IHOJAPP5RE34K4KZVN"
+CONTRACT = "CAAACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB6N4O"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,11 @@ def test_assets_are_told_apart() -> None:
     assert mask("native", f"USDC:{ISSUER}") == [True, False, True, False, False]
 
 
+def test_a_token_is_named_by_its_contract() -> None:
+    names, codes = pa.chunked_array([["native", CONTRACT]]), pa.chunked_array([["XLM", None]])
+    assert AssetFilter.parse([CONTRACT]).mask(names, codes).to_pylist() == [False, True]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -83,6 +89,8 @@ def test_assets_are_told_apart() -> None:
         (f"USDC:{ISSUER[:-1]}M", "valid checksum"),
         (f"USDC:{ISSUER.lower()}", "is not an issuer"),
         (f":{ISSUER}", "is no asset"),
+        (f"{CONTRACT[:-1]}A", "is no asset"),
+        (f"USDC:{CONTRACT}", "is not an issuer"),
         ("THIRTEENCHARS", "is no asset"),
         ("US DC", "is no asset"),
         ("", "is no asset"),

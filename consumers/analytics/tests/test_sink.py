@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from analytics_consumer.analyses import ANALYSES
+from analytics_consumer.analyses import ANALYSES, Analysis
 from analytics_consumer.selection import Selection
 from analytics_consumer.sink import AnalyticsSink, Clock
 
-from consumers.analytics.tests.made import Recorder, schema_of
+from consumers.analytics.tests.made import Recorder, make_ledgers, run_sink, schema_of, to_batch
 from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_client.request import Cursor
 
@@ -85,3 +87,47 @@ def test_the_clock_is_asked_only_for_ledgers_without_rows() -> None:
 def test_a_clock_that_does_not_know_is_refused() -> None:
     with pytest.raises(IntegrityError, match="does not have ledger 2"):
         sink(lambda first, last: {}).write(batch((1, 10)), Cursor(1, 2))
+
+
+def misplaced(array: pa.Array, offset: int) -> pa.Array:
+    """The same array with every buffer ``offset`` bytes past an aligned address, as Flight may give it."""
+    buffers = []
+    for buffer in array.buffers():
+        if buffer is not None:
+            room = pa.allocate_buffer(buffer.size + offset)  # aligned to 64 bytes
+            memoryview(room)[offset:] = memoryview(buffer)
+            buffer = room.slice(offset)
+        buffers.append(buffer)
+    return pa.Array.from_buffers(array.type, len(array), buffers)
+
+
+@pytest.mark.parametrize("offset", [1, 4, 8, 15])
+def test_buffers_may_lie_anywhere(capfd: pytest.CaptureFixture[str], analysis: Analysis, offset: int) -> None:
+    ledgers = make_ledgers(random.Random(offset), analysis.stream, 40, most_rows=30)
+    expected = run_sink(analysis, ledgers, minutes=60).results[-1]
+    made, cursor = to_batch(analysis, ledgers)
+    moved = pa.RecordBatch.from_arrays([misplaced(column, offset) for column in made.columns], schema=made.schema)
+    recorder = Recorder()
+    times = {ledger.sequence: int(ledger.closed.timestamp()) * 1_000_000 for ledger in ledgers}
+    consumer = AnalyticsSink(
+        analysis,
+        Selection(),
+        length=3600_000_000,
+        every=60_000_000,
+        top=10_000,
+        clock=lambda first, last: times,
+        output=recorder,
+    )
+    consumer.write(moved, cursor)
+    consumer.close()
+    assert recorder.results[-1].rows == expected.rows
+    assert "align" not in capfd.readouterr().err
+
+
+def test_what_is_no_amount_is_refused() -> None:
+    analysis = next(found for found in ANALYSES if found.name == "token-volume")
+    (ledger,) = make_ledgers(random.Random(2), analysis.stream, 1)
+    made, cursor = to_batch(analysis, [replace(ledger, rows=[{"event_type": "mint", "amount_raw": "1e400"}])])
+    consumer = AnalyticsSink(analysis, Selection(), length=1, every=1, top=1, clock=no_clock, output=Recorder())
+    with pytest.raises(IntegrityError, match=r"in ledgers 1000 to 1000: .*decimal"):
+        consumer.write(made, cursor)

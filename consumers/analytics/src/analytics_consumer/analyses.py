@@ -4,14 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from .measures import LEDGER, Aggregation, Count, Distinct, Extreme, Measure, Percentile, Ratio, Total
-from .selection import NATIVE, AssetFilter, Selection
+from .measures import (
+    LEDGER,
+    Aggregation,
+    Count,
+    Distinct,
+    Edge,
+    Extreme,
+    Measure,
+    Percentile,
+    Price,
+    Ratio,
+    Total,
+)  # fmt: skip
+from .rows import (
+    account_operations,
+    asset_columns,
+    asset_use,
+    contract_calls,
+    contract_events,
+    exchanges,
+    fees,
+    high_value_payments,
+    successful_payments,
+    token_flows,
+    traded_pairs,
+)  # fmt: skip
+from .selection import Selection
 
 CLOSE_TIME = "ledger_close_time"
 Option = Literal["asset", "threshold"]
@@ -49,136 +72,6 @@ class Analysis:
         return Aggregation(self.keys, self.measures)
 
 
-def asset_columns(prefix: str = "") -> tuple[str, str, str]:
-    """The three columns that state an asset, such as ``source_asset_type``."""
-    return (f"{prefix}asset_type", f"{prefix}asset_code", f"{prefix}asset_issuer")
-
-
-def _asset(rows: pa.Table, prefix: str = "") -> pa.ChunkedArray:
-    """``native`` or ``CODE:ISSUER``; null when the row has no asset or one of pool shares."""
-    kind, code, issuer = (rows[column] for column in asset_columns(prefix))
-    return pc.if_else(pc.equal(kind, NATIVE), NATIVE, pc.binary_join_element_wise(code, issuer, ":"))
-
-
-def _table(rows: pa.Table, **columns: pa.ChunkedArray) -> pa.Table:
-    return pa.table({LEDGER: rows[LEDGER], **columns})
-
-
-def _only(table: pa.Table, assets: AssetFilter | None, code: pa.ChunkedArray) -> pa.Table:
-    return table if assets is None else table.filter(assets.mask(table["asset"], code))
-
-
-def _is(rows: pa.Table, *types: str) -> pa.ChunkedArray:
-    return pc.is_in(rows["operation_type_string"], value_set=pa.array(types, pa.string()))
-
-
-def _successful_payments(rows: pa.Table, selection: Selection) -> pa.Table:
-    rows = rows.filter(rows["successful"])
-    return _only(_table(rows, asset=_asset(rows), amount=rows["amount"]), selection.assets, rows["asset_code"])
-
-
-def _high_value_payments(rows: pa.Table, selection: Selection) -> pa.Table:
-    large = pc.greater_equal(rows["amount"], pa.scalar(selection.threshold, pa.int64()))
-    rows = rows.filter(pc.and_(rows["successful"], pc.fill_null(large, False)))
-    table = _table(
-        rows,
-        source_account=rows["source_account"],
-        asset=_asset(rows),
-        amount=rows["amount"],
-        destination=rows["destination"],
-    )
-    return _only(table, selection.assets or AssetFilter(frozenset({NATIVE})), rows["asset_code"])
-
-
-def _account_operations(rows: pa.Table, selection: Selection) -> pa.Table:
-    return _table(
-        rows,
-        source_account=rows["source_account"],
-        operation_type=rows["operation_type_string"],
-        succeeded=rows["successful"],
-        failed=pc.invert(rows["successful"]),
-    )
-
-
-def _fees(rows: pa.Table, selection: Selection) -> pa.Table:
-    return _table(
-        rows,
-        kind=pc.if_else(pc.is_valid(rows["resource_fee"]), "soroban", "classic"),
-        succeeded=rows["successful"],
-        failed=pc.invert(rows["successful"]),
-        fee_charged=rows["fee_charged"],
-        bid=pc.coalesce(rows["new_max_fee"], rows["max_fee"]),
-    )
-
-
-_PAYMENT_TYPES = (
-    "create_account",
-    "payment",
-    "path_payment_strict_receive",
-    "path_payment_strict_send",
-    "account_merge",
-)
-
-
-def _asset_use(rows: pa.Table, selection: Selection) -> pa.Table:
-    rows = rows.filter(pc.and_(rows["successful"], _is(rows, *_PAYMENT_TYPES, "change_trust")))
-    trust = _is(rows, "change_trust")
-    opens = pc.fill_null(pc.greater(rows["limit"], 0), False)
-    payment = pc.invert(trust)
-    nobody = pa.scalar(None, pa.string())
-    table = _table(
-        rows,
-        asset=_asset(rows),
-        payment=payment,
-        payer=pc.if_else(payment, rows["source_account"], nobody),
-        receiver=pc.if_else(payment, rows["destination"], nobody),
-        trust_set=pc.and_(trust, opens),
-        trust_removed=pc.and_not(trust, opens),
-        truster=pc.if_else(pc.and_(trust, opens), rows["source_account"], nobody),
-    )
-    code = rows["asset_code"].filter(pc.is_valid(table["asset"]))
-    return _only(table.filter(pc.is_valid(table["asset"])), selection.assets, code)
-
-
-def _contract_calls(rows: pa.Table, selection: Selection) -> pa.Table:
-    invoked = pc.equal(rows["host_function_type"], "HOST_FUNCTION_TYPE_INVOKE_CONTRACT")
-    rows = rows.filter(pc.fill_null(invoked, False))
-    return _table(
-        rows,
-        contract_id=rows["contract_id"],
-        function_name=rows["function_name"],
-        succeeded=rows["successful"],
-        failed=pc.invert(rows["successful"]),
-        caller=rows["source_account"],
-    )
-
-
-_OFFER_TYPES = ("manage_sell_offer", "manage_buy_offer", "create_passive_sell_offer")
-_PATH_TYPES = ("path_payment_strict_receive", "path_payment_strict_send")
-
-
-def _exchanges(rows: pa.Table, selection: Selection) -> pa.Table:
-    rows = rows.filter(pc.and_(rows["successful"], _is(rows, *_OFFER_TYPES, *_PATH_TYPES)))
-    path = _is(rows, *_PATH_TYPES)
-    offer = pc.invert(path)
-    new = pc.fill_null(pc.equal(rows["offer_id"], 0), True)  # create_passive_sell_offer knows no offer_id
-    ends = pc.fill_null(pc.equal(rows["amount"], 0), False)
-    return _table(
-        rows,
-        sold=pc.if_else(path, _asset(rows, "source_"), _asset(rows, "selling_")),
-        bought=pc.if_else(path, _asset(rows), _asset(rows, "buying_")),
-        placed=_all(offer, new, pc.invert(ends)),
-        updated=_all(offer, pc.invert(new), pc.invert(ends)),
-        cancelled=_all(offer, ends),
-        path_payment=path,
-        account=rows["source_account"],
-    )
-
-
-def _all(*masks: pa.ChunkedArray) -> pa.ChunkedArray:
-    return reduce(pc.and_, masks)
-
-
 _SUCCESS = (
     Count("succeeded", "of them successful", "succeeded"),
     Count("failed", "of them failed", "failed"),
@@ -197,7 +90,7 @@ ANALYSES: tuple[Analysis, ...] = (
             Extreme("largest", "the largest single amount", "amount"),
         ),
         order="payments",
-        rows=_successful_payments,
+        rows=successful_payments,
         options=frozenset({"asset"}),
     ),
     Analysis(
@@ -213,8 +106,38 @@ ANALYSES: tuple[Analysis, ...] = (
             Distinct("receivers", "different accounts that were paid", "destination"),
         ),
         order="amount",
-        rows=_high_value_payments,
+        rows=high_value_payments,
         options=frozenset({"asset", "threshold"}),
+    ),
+    Analysis(
+        name="token-volume",
+        description="Token transfers per asset, those by contracts and of contracts' own tokens too; what was issued.",
+        stream="ttp_events",
+        columns=(
+            "event_type",
+            "from_address",
+            "to_address",
+            *asset_columns(),
+            "contract_id",
+            "amount_raw",
+        ),
+        keys=("asset",),
+        measures=(
+            Count("transfers", "transfers, by classic operations and by contracts", "transfer"),
+            Total("amount", "what was transferred", "moved", "tokens"),
+            Extreme("largest", "the largest single transfer", "moved", unit="tokens"),
+            Distinct("senders", "different addresses that transferred", "sender"),
+            Distinct("receivers", "different addresses that were transferred to", "receiver"),
+            Count("mints", "mints", "mint"),
+            Count("burns", "burns", "burn"),
+            Count("clawbacks", "clawbacks", "clawback"),
+            Total("minted", "what was minted", "minted", "tokens"),
+            Total("destroyed", "what was burnt or clawed back", "destroyed", "tokens"),
+            Total("supply_change", "minted less destroyed", "change", "tokens"),
+        ),
+        order="transfers",
+        rows=token_flows,
+        options=frozenset({"asset"}),
     ),
     Analysis(
         name="account-activity",
@@ -224,7 +147,7 @@ ANALYSES: tuple[Analysis, ...] = (
         keys=("source_account", "operation_type"),
         measures=(Count("operations", "operations, those of failed transactions too"), *_SUCCESS),
         order="operations",
-        rows=_account_operations,
+        rows=account_operations,
     ),
     Analysis(
         name="fees",
@@ -246,7 +169,7 @@ ANALYSES: tuple[Analysis, ...] = (
             Ratio("bid_to_charged", "how many times the fees charged the bids were", "bids", "fees"),
         ),
         order="transactions",
-        rows=_fees,
+        rows=fees,
     ),
     Analysis(
         name="asset-adoption",
@@ -270,7 +193,7 @@ ANALYSES: tuple[Analysis, ...] = (
             Count("trust_lines_removed", "change_trust with limit 0", "trust_removed"),
         ),
         order="receivers",
-        rows=_asset_use,
+        rows=asset_use,
         options=frozenset({"asset"}),
     ),
     Analysis(
@@ -286,7 +209,51 @@ ANALYSES: tuple[Analysis, ...] = (
             Distinct("callers", "different source accounts", "caller"),
         ),
         order="calls",
-        rows=_contract_calls,
+        rows=contract_calls,
+    ),
+    Analysis(
+        name="contract-events",
+        description="Events of contracts, those that contracts called and those of assets too.",
+        stream="contract_events",
+        columns=("transaction_id", "contract_id", "in_successful_contract_call", "topic0"),
+        keys=("contract_id",),
+        measures=(
+            Count("events", "contract and system events"),
+            Count("effective", "of them those that tell of what took effect", "effective"),
+            Distinct("names", "different names (first topics) of events", "event_name"),
+            Distinct("transactions", "different transactions", "transaction"),
+        ),
+        order="events",
+        rows=contract_events,
+    ),
+    Analysis(
+        name="dex-volume",
+        description="Trades per pair of assets, with offers and pools: volumes, and prices as counter per base.",
+        stream="trades",
+        columns=(
+            "trade_type",
+            *asset_columns("sold_"),
+            "sold_amount",
+            "buyer_account",
+            *asset_columns("bought_"),
+            "bought_amount",
+        ),
+        keys=("base", "counter"),
+        measures=(
+            Count("trades", "trades, each with one offer or pool"),
+            Count("pool_trades", "of them those with a liquidity pool", "pool"),
+            Distinct("takers", "different accounts whose operations traded", "taker"),
+            Total("base_volume", "of the base asset that changed hands", "base_amount"),
+            Total("counter_volume", "of the counter asset that changed hands", "counter_amount"),
+            Price("average", "counter_volume / base_volume", "counter_volume", "base_volume"),
+            Edge("open", "price of the first trade", "price", "first"),
+            Extreme("high", "the highest price", "price", unit="price"),
+            Extreme("low", "the lowest price", "price", "min", "price"),
+            Edge("close", "price of the last trade", "price", "last"),
+        ),
+        order="trades",
+        rows=traded_pairs,
+        options=frozenset({"asset"}),
     ),
     Analysis(
         name="dex-activity",
@@ -313,6 +280,6 @@ ANALYSES: tuple[Analysis, ...] = (
             Distinct("accounts", "different source accounts", "account"),
         ),
         order="operations",
-        rows=_exchanges,
+        rows=exchanges,
     ),
 )

@@ -97,8 +97,9 @@ def _list_analyses(ctx: click.Context, _param: click.Parameter, value: bool) -> 
     "--asset",
     "assets",
     multiple=True,
-    metavar="CODE[:ISSUER]|native",
-    help="Only this asset, or this code of any issuer; may be repeated.  [default: all; high-value: native]",
+    metavar="CODE[:ISSUER]|native|CONTRACT",
+    help="Only this asset, this code of any issuer, or this contract's token; may be repeated.  "
+    "[default: all; high-value: native]",
 )
 @option(
     "--threshold",

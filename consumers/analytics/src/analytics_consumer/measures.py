@@ -6,22 +6,31 @@ merged anew for a result: so a maximum or a percentile is as exact after a ledge
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 LEDGER = "ledger_sequence"
-Unit = Literal["stroops", "ratio"] | None
+Unit = Literal["stroops", "tokens", "price", "ratio"] | None
+"""``tokens`` are the smallest units of whatever asset the row is about; a ``price`` is an exact decimal."""
 
-# Buffers that come over the wire may lie anywhere; Arrow's group-by is to copy those that lie badly, silently.
-os.environ.setdefault("ACERO_ALIGNMENT_HANDLING", "reallocate")
+WIDE = pa.decimal256(76, 0)
+"""Holds 10^37 of the largest amounts that a contract can name (i128)."""
 
-# Sums run in 128-bit decimals: 10^38 holds more than 10^19 amounts of the largest int64.
+# Sums of int64 run in 128-bit decimals: 10^38 holds more than 10^19 of the largest.
 _EXACT = pa.decimal128(38, 0)
+
+# Dividing these gives 38 decimals, so even 1 / (2^63 - 1) has 20 significant digits.
+_DIVIDEND, _DIVISOR = pa.decimal256(37, 18), pa.decimal256(19, 0)
+
+
+def quotient(numerator: pa.ChunkedArray, denominator: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``numerator / denominator`` of int64s that are not negative, cut off after 38 decimals; null where over 0."""
+    divisor = pc.if_else(pc.equal(denominator, 0), pa.scalar(None, pa.int64()), denominator)
+    return pc.divide(pc.cast(numerator, _DIVIDEND), pc.cast(divisor, _DIVISOR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Exact sum of an integer column (nulls left out; 0 when all are null)."""
+    """Exact sum of an int64 or :data:`WIDE` column (nulls left out; 0 when all are null)."""
 
     name: str
     description: str
@@ -53,6 +62,17 @@ class Extreme:
     column: str
     which: Literal["max", "min"] = "max"
     unit: Unit = "stroops"
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """First or last value of a column in the order of the stream (null when all are null)."""
+
+    name: str
+    description: str
+    column: str
+    which: Literal["first", "last"]
+    unit: Unit = "price"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +107,19 @@ class Ratio:
     unit: Unit = "ratio"
 
 
-Measure = Count | Total | Extreme | Distinct | Percentile | Ratio
-Simple = Count | Total | Extreme
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One total divided by another, as an exact decimal; null when there is nothing to divide by."""
+
+    name: str
+    description: str
+    numerator: str
+    denominator: str
+    unit: Unit = "price"
+
+
+Measure = Count | Total | Extreme | Edge | Distinct | Percentile | Ratio | Price
+Simple = Count | Total | Extreme | Edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,32 +134,52 @@ class Grouping:
 
     def per_ledger(self, rows: pa.Table) -> pa.Table:
         """ledger_sequence, ``by``, one column per measure: a row per ledger and group, in ledger order."""
-        aggregates: list[tuple[Any, str, Any]] = []  # as pyarrow has them: column or none, function, options
-        for index, measure in enumerate(self.measures):
-            column = f"#{index}"
-            match measure:
-                case Count(flag=None):
-                    aggregates.append(([], "count_all", pc.CountOptions(mode="all")))
-                    continue
-                case Count(flag=flag):
-                    rows = rows.append_column(column, pc.cast(rows[flag], pa.int64()))
-                    aggregates.append((column, "sum", pc.ScalarAggregateOptions(min_count=0)))
-                case Total():
-                    rows = rows.append_column(column, pc.cast(rows[measure.column], _EXACT))
-                    aggregates.append((column, "sum", pc.ScalarAggregateOptions(min_count=0)))
-                case Extreme():
-                    rows = rows.append_column(column, rows[measure.column])
-                    aggregates.append((column, measure.which, None))
-        keys = [LEDGER, *self.by]
-        grouped = rows.group_by(keys).aggregate(aggregates).sort_by(LEDGER)  # groups come in no certain order
-        return grouped.rename_columns([*keys, *(measure.name for measure in self.measures)])
+        keys = (LEDGER, *self.by)
+        values = {measure.name: _measured(rows, measure) for measure in self.measures}
+        table = pa.table({**{key: rows[key] for key in keys}, **values})
+        return self._aggregate(table, keys).sort_by(LEDGER)  # groups come in no certain order
 
     def merge(self, partials: pa.Table) -> pa.Table:
-        """``by``, one column per measure: the aggregates of all given ledgers in one row per group."""
-        merged = partials.group_by(list(self.by)).aggregate(
-            [(m.name, m.which if isinstance(m, Extreme) else "sum") for m in self.measures]
-        )
-        return merged.rename_columns([*self.by, *(measure.name for measure in self.measures)])
+        """``by``, one column per measure: a row per group, of all given ledgers, which must be in order."""
+        return self._aggregate(partials, self.by)
+
+    def _aggregate(self, table: pa.Table, keys: tuple[str, ...]) -> pa.Table:
+        aggregates: list[tuple[str, str, pc.FunctionOptions | None]] = []
+        edges = {}
+        for measure in self.measures:
+            name = measure.name
+            match measure:
+                case Count() | Total():
+                    aggregates.append((name, "sum", pc.ScalarAggregateOptions(min_count=0)))
+                case Extreme():
+                    aggregates.append((name, measure.which, None))
+                case Edge():  # Arrow's own first and last know no decimals: the least and largest row numbers do
+                    edges[name] = table[name]
+                    numbers = pc.if_else(pc.is_valid(table[name]), pa.array(range(table.num_rows), pa.int64()), _NO_ROW)
+                    table = table.set_column(table.column_names.index(name), name, numbers)
+                    aggregates.append((name, "min" if measure.which == "first" else "max", None))
+        found = table.group_by(list(keys)).aggregate(aggregates)
+        found = found.rename_columns([*keys, *(measure.name for measure in self.measures)])
+        for name, values in edges.items():
+            found = found.set_column(found.column_names.index(name), name, values.take(found[name]))
+        return found
+
+
+_NO_ROW = pa.scalar(None, pa.int64())
+
+
+def _measured(rows: pa.Table, measure: Simple) -> pa.ChunkedArray | pa.Array:
+    """What the aggregate of a measure is taken of."""
+    match measure:
+        case Count(flag=None):
+            return pa.repeat(pa.scalar(1, pa.int64()), rows.num_rows)
+        case Count(flag=flag):
+            return pc.cast(rows[flag], pa.int64())
+        case Total():
+            column = rows[measure.column]
+            return column if column.type == WIDE else pc.cast(column, _EXACT)
+        case _:
+            return rows[measure.column]
 
 
 _ROWS = Count("#rows", "rows that have the value")
@@ -144,7 +195,7 @@ class Aggregation:
     @property
     def groupings(self) -> tuple[Grouping, ...]:
         """The grouping of the simple measures, then one per column whose values are told apart."""
-        simple = tuple(m for m in self.measures if isinstance(m, Count | Total | Extreme))
+        simple = tuple(m for m in self.measures if isinstance(m, Simple))
         return (Grouping(self.keys, simple), *(Grouping((*self.keys, c), (_ROWS,)) for c in self._valued))
 
     @property
@@ -153,7 +204,7 @@ class Aggregation:
         return tuple(dict.fromkeys(valued))
 
     def result(self, partials: list[pa.Table]) -> pa.Table:
-        """Merges the tables of :attr:`groupings` (same order): keys, then every measure but the ratios."""
+        """Merges the tables of :attr:`groupings` (same order): keys, then every measure but ratios and prices."""
         merged = [g.merge(table) for g, table in zip(self.groupings, partials, strict=True)]
         parts = [merged[0]]
         for column, values in zip(self._valued, merged[1:], strict=True):
@@ -165,7 +216,7 @@ class Aggregation:
             if wanted:
                 parts.append(self._percentiles(known, column, wanted))
         # Groups are brought together by a last group-by, not by joins: a join takes null keys for different.
-        names = [m.name for m in self.measures if not isinstance(m, Ratio)]
+        names = [m.name for m in self.measures if not isinstance(m, Ratio | Price)]
         every = pa.concat_tables(parts, promote_options="default")
         table = every.group_by(list(self.keys)).aggregate([(name, "max") for name in names])
         table = table.rename_columns([*self.keys, *names])

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Context
 from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -14,11 +15,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from .measures import Unit
+from .measures import Measure, Unit
 from .result import Result, iso_time
-from .selection import format_units
+from .selection import format_units, is_strkey
 
 _REDRAW_SECONDS = 0.25
+_SHOWN = Context(prec=7)  # significant digits of a price on a screen
 _ANY_WIDTH = 10_000  # wider than any table
 _STRKEY = re.compile(r"\b[A-Z][A-Z2-7]{55}\b")  # SEP-23: an account or contract
 
@@ -87,7 +89,8 @@ class LiveTable:
 class Display:
     """A result on a screen: a table, or one record under the other where a table would not fit in.
 
-    Amounts are in units with seven decimals; strkeys have their middle left out.
+    Amounts are in units with seven decimals, of tokens that are no Stellar asset in their smallest ones; strkeys have
+    their middle left out.
     """
 
     result: Result
@@ -123,7 +126,14 @@ class Display:
         for key in self.result.analysis.keys:
             yield key, Text(_key(row[key]))
         for measure in self.result.analysis.measures:
-            yield measure.name, Text(_value(row[measure.name], measure.unit))
+            yield measure.name, Text(_value(row[measure.name], _unit(measure, row)))
+
+
+def _unit(measure: Measure, row: dict[str, Any]) -> Unit:
+    """The unit of one value: tokens of a Stellar asset have seven decimals, those of others what nobody knows here."""
+    if measure.unit == "tokens":
+        return None if is_strkey(row["asset"] or "", "C") else "stroops"
+    return measure.unit
 
 
 def _words(name: str) -> str:
@@ -163,5 +173,7 @@ def _value(value: Any, unit: Unit) -> str:
             return format_units(value)
         case "ratio":
             return f"{value:,.4f}"
+        case "price":
+            return f"{_SHOWN.plus(value).normalize():,f}"
         case _:
             return f"{value:,}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from .analyses import Analysis
@@ -18,6 +19,10 @@ def iso_time(microseconds: int) -> str:
     return f"{text}.{rest:06d}Z" if rest else f"{text}Z"
 
 
+def _digits(value: int | Decimal) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a window adds up to.
@@ -25,7 +30,7 @@ class Result:
     Attributes:
         length: of the window, in microseconds.
         groups: how many rows there would be without ``--top``.
-        rows: the first of them, keys then measures; stroops are ints, which may exceed 64 bits.
+        rows: the first of them, keys then measures; amounts are ints, which may exceed 64 bits, prices Decimals.
         final: whether no other result follows.
     """
 
@@ -41,10 +46,10 @@ class Result:
         return self.length // 60_000_000
 
     def to_json(self) -> str:
-        """One line; stroops are strings of decimal digits, for they exceed what JSON readers hold exactly."""
-        amounts = {m.name for m in self.analysis.measures if m.unit == "stroops"}
+        """One line; amounts and prices are strings of digits, for they exceed what JSON readers hold exactly."""
+        exact = {m.name for m in self.analysis.measures if m.unit in ("stroops", "tokens", "price")}
         rows = [
-            {name: str(value) if name in amounts and value is not None else value for name, value in row.items()}
+            {name: _digits(value) if name in exact and value is not None else value for name, value in row.items()}
             for row in self.rows
         ]
         return json.dumps(

@@ -7,6 +7,7 @@ import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +20,7 @@ NATIVE = "native"
 
 _CODE = re.compile(r"[A-Za-z0-9]{1,12}")
 _UNITS = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,7}))?")
-_ACCOUNT_VERSION = 6 << 3  # SEP-23: version byte of an ed25519 public key, shown as G…
+_VERSIONS = {"G": 6 << 3, "C": 2 << 3}  # SEP-23: version bytes of accounts' and contracts' strkeys
 
 
 def parse_units(text: str) -> int:
@@ -46,24 +47,24 @@ def format_units(stroops: int) -> str:
     return f"{'-' if stroops < 0 else ''}{whole:,}.{part:07d}"
 
 
-def _is_account(strkey: str) -> bool:
-    """Whether the text is the strkey (SEP-23) of an ed25519 account."""
-    if re.fullmatch(r"G[A-Z2-7]{55}", strkey) is None:
+def is_strkey(text: str, kind: Literal["G", "C"]) -> bool:
+    """Whether the text is the strkey (SEP-23) of an ed25519 account (G) or of a contract (C)."""
+    if re.fullmatch(f"{kind}[A-Z2-7]{{55}}", text) is None:
         return False
-    raw = base64.b32decode(strkey)
-    return raw[0] == _ACCOUNT_VERSION and binascii.crc_hqx(raw[:-2], 0) == int.from_bytes(raw[-2:], "little")
+    raw = base64.b32decode(text)
+    return raw[0] == _VERSIONS[kind] and binascii.crc_hqx(raw[:-2], 0) == int.from_bytes(raw[-2:], "little")
 
 
 @dataclass(frozen=True, slots=True)
 class AssetFilter:
-    """The assets that count: full names (``native``, ``CODE:ISSUER``) and codes of any issuer."""
+    """The assets that count: full names (``native``, ``CODE:ISSUER``, a token's contract) and codes of any issuer."""
 
     names: frozenset[str] = frozenset()
     codes: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> AssetFilter:
-        """The filter of ``native``, ``CODE:ISSUER`` and ``CODE`` (that code of whichever issuer).
+        """The filter of ``native``, ``CODE:ISSUER``, ``CODE`` (that code of whichever issuer) and contracts of tokens.
 
         Raises:
             InvalidRequestError: a code or issuer that cannot exist, or the ambiguous ``XLM``.
@@ -71,17 +72,18 @@ class AssetFilter:
         names, codes = set(), set()
         for text in texts:
             code, colon, issuer = text.partition(":")
-            if text == NATIVE:
+            if text == NATIVE or is_strkey(text, "C"):
                 names.add(text)
             elif text == "XLM":
                 raise InvalidRequestError("write native for lumens, or XLM:ISSUER for an issued asset of that code")
             elif _CODE.fullmatch(code) is None:
                 raise InvalidRequestError(
-                    f"{text[:60]!r} is no asset: write native, CODE, CODE:ISSUER, a code of 1 to 12 letters or digits"
+                    f"{text[:60]!r} is no asset: write native, CODE, CODE:ISSUER or a contract; "
+                    "a code has 1 to 12 letters or digits"
                 )
             elif not colon:
                 codes.add(code)
-            elif _is_account(issuer):
+            elif is_strkey(issuer, "G"):
                 names.add(text)
             else:
                 raise InvalidRequestError(

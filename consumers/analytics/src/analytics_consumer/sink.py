@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,13 +16,14 @@ from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_client.request import Cursor, StreamRequest
 
 from .analyses import CLOSE_TIME, Analysis
-from .measures import LEDGER, Ratio
+from .measures import LEDGER, Measure, Price, Ratio
 from .result import Result
 from .selection import Selection
 from .window import Ledger, SlidingWindow, between
 
 _LAST_TIME = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1_000_000
 _MAX_LEDGERS = 1 << 20  # of a batch; servers send some thousands at most
+_PRICES = Context(prec=18, rounding=ROUND_DOWN)  # a price has at least 20 significant digits before
 
 #: Close times, in microseconds since 1970, of the ledgers from the first to the last given, inclusive.
 Clock = Callable[[int, int], Mapping[int, int]]
@@ -91,11 +93,14 @@ class AnalyticsSink:
         """Takes in whole ledgers; gives out a result after each ledger that begins another ``every``.
 
         Raises:
-            IntegrityError: ledgers or close times that contradict each other.
+            IntegrityError: ledgers or close times that contradict each other, an amount that is no number.
         """
         table = pa.Table.from_batches([batch])
         ledgers = self._complete(table, cursor)
-        aggregates = self._window.aggregate(self._analysis.rows(table, self._selection))
+        try:
+            aggregates = self._window.aggregate(self._analysis.rows(table, self._selection))
+        except pa.ArrowInvalid as error:
+            raise IntegrityError(f"in ledgers {cursor.first} to {cursor.last}: {error}") from None
         done = 0
         for index, ledger in enumerate(ledgers, 1):
             tick = ledger.closed // self._every
@@ -139,12 +144,7 @@ class AnalyticsSink:
     def _row(self, values: dict[str, Any]) -> dict[str, Any]:
         row = {key: values[key] for key in self._analysis.keys}
         for measure in self._analysis.measures:
-            if isinstance(measure, Ratio):
-                below = row[measure.denominator]
-                row[measure.name] = round(row[measure.numerator] / below, 6) if below else None
-            else:
-                value = values[measure.name]
-                row[measure.name] = None if value is None else int(value)
+            row[measure.name] = _result(measure, {**values, **row})
         return row
 
     def _complete(self, table: pa.Table, cursor: Cursor) -> list[Ledger]:
@@ -159,6 +159,21 @@ class AnalyticsSink:
             return [Ledger(sequence, closed[sequence]) for sequence in range(cursor.first, cursor.last + 1)]
         except KeyError as missing:
             raise IntegrityError(f"the server's ledgers stream does not have ledger {missing}") from None
+
+
+def _result(measure: Measure, values: Mapping[str, Any]) -> int | float | Decimal | None:
+    """The value of a measure; ``values`` holds what the window gave and the measures before this one."""
+    match measure:
+        case Ratio():
+            below = values[measure.denominator]
+            return round(values[measure.numerator] / below, 6) if below else None
+        case Price():
+            below = values[measure.denominator]
+            return _PRICES.divide(Decimal(values[measure.numerator]), Decimal(below)).normalize() if below else None
+    value = values[measure.name]
+    if value is None:
+        return None
+    return _PRICES.plus(value).normalize() if measure.unit == "price" else int(value)
 
 
 def _close_times(table: pa.Table) -> dict[int, int]:
