@@ -14,7 +14,6 @@ from stellar_arrow_source.tables.changes import (
     CHANGE_NEEDS,
     CHANGE_TYPE,
     KEY_NEEDS,
-    OfEntry,
     Site,
     change_types,
     changes,
@@ -43,7 +42,7 @@ from stellar_arrow_source.tables.columns import (
     strings,
 )  # fmt: skip
 from stellar_arrow_source.tables.common import LEDGER_COLUMNS
-from stellar_arrow_source.tables.expressions import At, FirstOf, Plus, Where
+from stellar_arrow_source.tables.expressions import At, Expression, FirstOf, Plus, Where
 from stellar_arrow_source.tables.frame import RESULT_PAIR, Frame, Integers, Mask
 from stellar_arrow_source.tables.relations import CHANGE, TX_RESULT
 from stellar_arrow_source.tables.spec import Column, Stream
@@ -59,7 +58,7 @@ _ENTRY_TYPES: Final = enum_table("LedgerEntryType", str.lower)
 _SITES: Final = EnumTable.from_mapping({site.value: site.name.lower() for site in Site})
 
 
-def in_words(base: OfEntry, value: int) -> Callable[[Frame], Mask]:
+def in_words(base: Expression, value: int) -> Callable[[Frame], Mask]:
     """A condition: the word at ``base`` is ``value``."""
 
     def holds(frame: Frame) -> Mask:
@@ -141,6 +140,13 @@ def _key_xdr(frame: Frame) -> pa.Array:
 LEDGER_KEY_HASH: Final = derived(
     "ledger_key_hash", HASH, _key_hashes, "SHA-256 of the LedgerKey: the keyHash of a TTL entry", *KEY_NEEDS
 )
+LEDGER_KEY_XDR: Final = derived("ledger_key_xdr", pa.binary(), _key_xdr, "LedgerKey", *KEY_NEEDS, opt_in=True)
+LEDGER_ENTRY_TYPE: Final = derived(
+    "ledger_entry_type",
+    pa.string(),
+    lambda frame: readers.enum(entry_types(frame), _ENTRY_TYPES),
+    "type of the entry, in lower case",
+)
 LAST_MODIFIED_LEDGER: Final = number(
     "last_modified_ledger",
     pa.uint32(),
@@ -149,6 +155,19 @@ LAST_MODIFIED_LEDGER: Final = number(
     nullable=True,
 )
 SPONSOR_COLUMN: Final = account("sponsor", SPONSOR, "account that sponsors the entry's reserve", nullable=True)
+
+
+def contract_id(where: Expression) -> Column:
+    """The contract that holds the data, from the SCAddress there."""
+    return strings(
+        "contract_id",
+        readers.strkey,
+        Where(Plus(where, 1), in_words(where, _CONTRACT_ADDRESS)),
+        "contract that holds the data; a C strkey",
+        Version.CONTRACT,
+        nullable=True,
+    )
+
 
 _TRANSACTION_COLUMNS: Final[tuple[Column, ...]] = (
     derived(
@@ -215,12 +234,7 @@ LEDGER_ENTRY_CHANGES: Final = Stream(
             "kind of change, as the XDR member is named; LEDGER_ENTRY_STATE is what an entry was before a change",
         ),
         derived("change_type_code", pa.int32(), _numbers(change_types, pa.int32()), "code of the kind of change"),
-        derived(
-            "ledger_entry_type",
-            pa.string(),
-            lambda frame: readers.enum(entry_types(frame), _ENTRY_TYPES),
-            "type of the entry, in lower case",
-        ),
+        LEDGER_ENTRY_TYPE,
         LEDGER_KEY_HASH,
         LAST_MODIFIED_LEDGER,
         SPONSOR_COLUMN,
@@ -266,14 +280,7 @@ LEDGER_ENTRY_CHANGES: Final = Stream(
             Version.LIQUIDITY_POOL,
             nullable=True,
         ),
-        strings(
-            "contract_id",
-            readers.strkey,
-            Where(Plus(_CONTRACT, 1), in_words(_CONTRACT, _CONTRACT_ADDRESS)),
-            "contract that holds the data; a C strkey",
-            Version.CONTRACT,
-            nullable=True,
-        ),
+        contract_id(_CONTRACT),
         derived(
             "successful",
             pa.bool_(),
@@ -283,7 +290,7 @@ LEDGER_ENTRY_CHANGES: Final = Stream(
             "whether the transaction succeeded; the change took effect in any case; null for upgrades",
             nullable=True,
         ),
-        derived("ledger_key_xdr", pa.binary(), _key_xdr, "LedgerKey", *KEY_NEEDS, opt_in=True),
+        LEDGER_KEY_XDR,
         raw("ledger_entry_xdr", ENTRY, CHANGE_END, "LedgerEntry; null where it is removed", nullable=True),
         raw("change_xdr", CHANGE_TYPE, CHANGE_END, "LedgerEntryChange"),
     ),

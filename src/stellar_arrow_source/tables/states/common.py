@@ -94,7 +94,12 @@ def state_stream(name: str, kind: LedgerEntryType, what: str, columns: tuple[Col
 
 def last_changes(batch: Batch, kind: LedgerEntryType) -> Frame:
     """The last change of each entry of that type in each ledger, in the order of the changes."""
-    return one_of_each_key(changes_of(batch, kind), lambda made, last: np.flatnonzero(last == np.arange(made.length)))
+    return one_of_each_key(changes_of(batch, kind), keep_last)
+
+
+def keep_last(made: Frame, last: Integers) -> Integers:
+    """The last rows of each key and ledger; see :func:`one_of_each_key`."""
+    return np.flatnonzero(last == np.arange(made.length))
 
 
 def changes_of(batch: Batch, kind: LedgerEntryType) -> Frame:
