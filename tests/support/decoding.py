@@ -21,6 +21,7 @@ STREAMS = (
     "diagnostic_events",
     "ledger_entry_changes",
     "accounts",
+    "account_signers",
     "trust_lines",
     "offers",
     "claimable_balances",

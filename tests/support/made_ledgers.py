@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from enum import Enum
 from typing import Any
 
 from stellar_sdk import xdr
@@ -34,6 +36,8 @@ def made_ledger(seed: int, passphrase: str, *, budget: int = 4000) -> bytes:
     ]
     draw.chance.shuffle(joined)
     ledger.body.tx_processing = joined
+    for account in accounts_within(ledger.body):
+        make_sponsors_plausible(draw, account)
     return bytes(meta.to_xdr_bytes())
 
 
@@ -91,6 +95,22 @@ def make_events_plausible(draw: Generator, meta: Any, envelope: Any) -> None:
             make_fee(draw.chance, happened.event)
 
 
+def accounts_within(value: object) -> Iterator[Any]:
+    """Every AccountEntry."""
+    if isinstance(value, xdr.AccountEntry):
+        yield value
+    for part in value if isinstance(value, list) else vars(value).values() if hasattr(value, "__dict__") else ():
+        if not isinstance(part, Enum):
+            yield from accounts_within(part)
+
+
+def make_sponsors_plausible(draw: Generator, account: Any) -> None:
+    """As many sponsors as signers, as stellar-core keeps them."""
+    if account.ext.v1 is not None and account.ext.v1.ext.v2 is not None:
+        details = account.ext.v1.ext.v2
+        details.signer_sponsoring_i_ds = [draw.make(xdr.SponsorshipDescriptor) for _ in account.signers]
+
+
 def source_of(envelope: Any) -> xdr.AccountID:
     if envelope.v0 is not None:
         return account_id(envelope.v0.tx.source_account_ed25519)
@@ -106,16 +126,22 @@ def account_id(key: xdr.Uint256) -> xdr.AccountID:
 
 
 def fee_changes(draw: Generator, owner: xdr.AccountID) -> Any:
-    """Mostly the payer's account before and after, among changes of other entries."""
+    """Mostly the payer's account before and after, seldom its end, among changes of other entries."""
     others = draw.make(xdr.LedgerEntryChanges).ledger_entry_changes
     changes = [change for change in others if draw.chance.random() < 0.5]
     if draw.chance.random() < 0.8:
+        known: list[Any] = []
         for kind, arm in (("LEDGER_ENTRY_STATE", "state"), ("LEDGER_ENTRY_UPDATED", "updated")):
             balance = xdr.Int64(draw.chance.randint(0, 2**60))
             account = draw.make(xdr.AccountEntry, account_id=owner, balance=balance)
+            account.signers += [signer for signer in known if draw.chance.random() < 0.5]
+            known = account.signers
             data = xdr.LedgerEntryData(xdr.LedgerEntryType.ACCOUNT, account=account)
             entry = draw.make(xdr.LedgerEntry, data=data)
             changes.append(xdr.LedgerEntryChange(xdr.LedgerEntryChangeType[kind], **{arm: entry}))
+        if draw.chance.random() < 0.1:
+            key = xdr.LedgerKey(xdr.LedgerEntryType.ACCOUNT, account=xdr.LedgerKeyAccount(owner))
+            changes.append(xdr.LedgerEntryChange(xdr.LedgerEntryChangeType.LEDGER_ENTRY_REMOVED, removed=key))
     return xdr.LedgerEntryChanges(changes)
 
 

@@ -12,6 +12,7 @@ from stellar_arrow_source.tables.ledgers import LEDGERS
 from stellar_arrow_source.tables.operations import OPERATIONS
 from stellar_arrow_source.tables.payments import PAYMENTS
 from stellar_arrow_source.tables.spec import Stream
+from stellar_arrow_source.tables.states.account_signers import ACCOUNT_SIGNERS
 from stellar_arrow_source.tables.states.accounts import ACCOUNTS
 from stellar_arrow_source.tables.states.claimable_balances import CLAIMABLE_BALANCES
 from stellar_arrow_source.tables.states.config_settings import CONFIG_SETTINGS
@@ -33,6 +34,7 @@ STREAMS: Final[tuple[Stream, ...]] = (
     DIAGNOSTIC_EVENTS,
     LEDGER_ENTRY_CHANGES,
     ACCOUNTS,
+    ACCOUNT_SIGNERS,
     TRUST_LINES,
     OFFERS,
     CLAIMABLE_BALANCES,

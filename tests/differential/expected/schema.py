@@ -396,6 +396,19 @@ ledger_key_hash fixed_size_binary[32]
 ledger_entry_xdr binary?*
 """
 
+ACCOUNT_SIGNERS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+account_id string
+signer string
+weight uint32?
+sponsor string?
+last_modified_ledger uint32?
+ledger_entry_change uint32
+deleted bool
+ledger_key_hash fixed_size_binary[32]
+"""
+
 TRUST_LINES = """
 ledger_sequence uint32
 ledger_close_time timestamp[us, tz=UTC]
@@ -563,6 +576,7 @@ SCHEMAS = {
     "diagnostic_events": parse(DIAGNOSTIC_EVENTS),
     "ledger_entry_changes": parse(LEDGER_ENTRY_CHANGES),
     "accounts": parse(ACCOUNTS),
+    "account_signers": parse(ACCOUNT_SIGNERS),
     "trust_lines": parse(TRUST_LINES),
     "offers": parse(OFFERS),
     "claimable_balances": parse(CLAIMABLE_BALANCES),

@@ -10,7 +10,7 @@ from stellar_sdk import xdr
 from .changes import CHANGE, TYPE, Change, sponsor
 from .schema import SCHEMAS
 from .settings import setting_values
-from .values import account, arm, asset_columns, balance_id, claimant_struct, plain, pool_strkey, text51
+from .values import account, arm, asset_columns, balance_id, claimant_struct, plain, pool_strkey, signer_key, text51
 
 
 def last_changes(changes: Iterable[Change], kind: xdr.LedgerEntryType) -> list[Change]:
@@ -24,7 +24,7 @@ def last_changes(changes: Iterable[Change], kind: xdr.LedgerEntryType) -> list[C
 
 def state_rows(changes: list[Change]) -> dict[str, list[dict[str, Any]]]:
     """Stream → rows of one ledger."""
-    return {
+    return {"account_signers": signer_rows(changes)} | {
         stream: [state_row(stream, change, read) for change in last_changes(changes, kind)]
         for stream, (kind, read) in STATES.items()
     }
@@ -46,6 +46,55 @@ def state_row(stream: str, change: Change, read: Callable[[Any, Any], dict[str, 
     values = read(arm(change.key), arm(entry.data) if entry is not None else None)
     assert values.keys() <= row.keys(), f"not columns of {stream}: {sorted(values.keys() - row.keys())}"
     return row | values
+
+
+def signer_rows(changes: list[Change]) -> list[dict[str, Any]]:
+    """Expected rows of ``account_signers``: of accounts in the order of their last changes; signers lost come first."""
+    rows = []
+    of_account: dict[bytes, list[Change]] = {}
+    for change in changes:
+        of_account.setdefault(change.key_xdr, []).append(change)
+    for last in last_changes(changes, TYPE.ACCOUNT):
+        named: dict[str, None] = {}
+        for change in of_account[last.key_xdr]:
+            if change.index <= last.index:
+                for signer in signers(change.entry):
+                    named.pop(signer, None)
+                    named[signer] = None
+        left = signers(last.entry)
+        for signer in named:
+            weight, its_sponsor = left.get(signer, (None, None))
+            rows.append(
+                {
+                    **last.ledger.position_columns,
+                    "account_id": account(last.key.account.account_id),
+                    "signer": signer,
+                    "weight": weight,
+                    "sponsor": its_sponsor,
+                    "last_modified_ledger": plain(last.entry.last_modified_ledger_seq) if last.entry else None,
+                    "ledger_entry_change": int(last.type),
+                    "deleted": signer not in left,
+                    "ledger_key_hash": last.key_hash,
+                }
+            )
+    return rows
+
+
+def signers(entry: Any) -> dict[str, tuple[int, str | None]]:
+    """Signer → weight and sponsor, of an account or of none."""
+    if entry is None:
+        return {}
+    body = entry.data.account
+    found = {}
+    if plain(body.thresholds)[0] > 0:
+        found[str(account(body.account_id))] = (plain(body.thresholds)[0], None)
+    v2 = body.ext.v1.ext.v2 if body.ext.v1 is not None else None
+    sponsors = [each.sponsorship_descriptor for each in v2.signer_sponsoring_i_ds] if v2 is not None else []
+    for signer, its_sponsor in zip(body.signers, sponsors or [None] * len(body.signers), strict=True):
+        key = signer_key(signer.key)
+        found.pop(key, None)
+        found[key] = (plain(signer.weight), account(its_sponsor))
+    return found
 
 
 def liabilities(entry: Any) -> dict[str, Any]:
