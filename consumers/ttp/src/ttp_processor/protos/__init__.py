@@ -1,0 +1,1 @@
+"""The messages and the service that clients of token-transfer events know."""
