@@ -65,12 +65,41 @@ class Checkpoint:
             )
         return self.next_ledger
 
+    def to_json(self) -> bytes:
+        """The checkpoint as text, for a sink that keeps it where its rows are, such as in a database."""
+        body = {"version": VERSION, **dataclasses.asdict(self)}
+        body["sha256"] = _digest(body)
+        return json.dumps(body, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes, place: str | Path) -> Checkpoint:
+        """Read what :meth:`to_json` wrote; ``place`` is where it was found.
+
+        Raises:
+            IntegrityError: it is damaged or of a version that is not known.
+        """
+        damaged = f"the checkpoint {place} is damaged: "
+        remedy = "; restore it, or delete it together with its output to begin anew"
+        if len(content) > MAX_BYTES:
+            raise IntegrityError(f"{damaged}it has more than {MAX_BYTES} bytes{remedy}")
+        try:
+            body = json.loads(content)
+            version = body["version"]
+        except (ValueError, RecursionError, LookupError, TypeError):
+            raise IntegrityError(f"{damaged}it is not a JSON object with a version{remedy}") from None
+        if version != VERSION:
+            raise IntegrityError(f"the checkpoint {place} has version {version!r}; this program knows {VERSION}")
+        if body.pop("sha256", None) != _digest(body):
+            raise IntegrityError(f"{damaged}its checksum does not fit{remedy}")
+        try:
+            return _checkpoint(body)
+        except (LookupError, TypeError, ValueError) as error:
+            raise IntegrityError(f"{damaged}{error}{remedy}") from None
+
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint so that a crash leaves either the old one or the new one, whole."""
-    body = {"version": VERSION, **dataclasses.asdict(checkpoint)}
-    body["sha256"] = _digest(body)
-    write_atomically(path, json.dumps(body, indent=1).encode())
+    write_atomically(path, checkpoint.to_json())
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:
@@ -84,23 +113,7 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return None
-    damaged = f"the checkpoint {path} is damaged: "
-    remedy = "; restore it, or delete it together with its output to begin anew"
-    if len(content) > MAX_BYTES:
-        raise IntegrityError(f"{damaged}it has more than {MAX_BYTES} bytes{remedy}")
-    try:
-        body = json.loads(content)
-        version = body["version"]
-    except (ValueError, RecursionError, LookupError, TypeError):
-        raise IntegrityError(f"{damaged}it is not a JSON object with a version{remedy}") from None
-    if version != VERSION:
-        raise IntegrityError(f"the checkpoint {path} has version {version!r}; this program knows {VERSION}")
-    if body.pop("sha256", None) != _digest(body):
-        raise IntegrityError(f"{damaged}its checksum does not fit{remedy}")
-    try:
-        return _checkpoint(body)
-    except (LookupError, TypeError, ValueError) as error:
-        raise IntegrityError(f"{damaged}{error}{remedy}") from None
+    return Checkpoint.from_json(content, path)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,0 +1,1 @@
+"""Writes a stream of Stellar ledgers as JSON lines."""
