@@ -27,6 +27,11 @@ STREAMS = (
     "claimable_balances",
     "liquidity_pools",
     "config_settings",
+    "contract_data",
+    "contract_code",
+    "ttl",
+    "restored_keys",
+    "evicted_keys",
 )
 
 Row = dict[str, Any]

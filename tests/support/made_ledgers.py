@@ -10,6 +10,7 @@ from stellar_sdk import xdr
 
 from tests.differential.expected.join import SUCCESS, Ledger, transaction_hash
 from tests.support.generate import Generator
+from tests.support.made_states import make_states_plausible
 from tests.support.made_transfers import make_fee, make_transfer
 
 Code = xdr.TransactionResultCode
@@ -36,6 +37,7 @@ def made_ledger(seed: int, passphrase: str, *, budget: int = 4000) -> bytes:
     ]
     draw.chance.shuffle(joined)
     ledger.body.tx_processing = joined
+    make_states_plausible(draw.chance, [joined, ledger.body.upgrades_processing], ledger.network_id)
     for account in accounts_within(ledger.body):
         make_sponsors_plausible(draw, account)
     return bytes(meta.to_xdr_bytes())

@@ -16,9 +16,14 @@ from stellar_arrow_source.tables.states.account_signers import ACCOUNT_SIGNERS
 from stellar_arrow_source.tables.states.accounts import ACCOUNTS
 from stellar_arrow_source.tables.states.claimable_balances import CLAIMABLE_BALANCES
 from stellar_arrow_source.tables.states.config_settings import CONFIG_SETTINGS
+from stellar_arrow_source.tables.states.contract_code import CONTRACT_CODE
+from stellar_arrow_source.tables.states.contract_data import CONTRACT_DATA
+from stellar_arrow_source.tables.states.evicted_keys import EVICTED_KEYS
 from stellar_arrow_source.tables.states.liquidity_pools import LIQUIDITY_POOLS
 from stellar_arrow_source.tables.states.offers import OFFERS
+from stellar_arrow_source.tables.states.restored_keys import RESTORED_KEYS
 from stellar_arrow_source.tables.states.trust_lines import TRUST_LINES
+from stellar_arrow_source.tables.states.ttl import TTL
 from stellar_arrow_source.tables.trades import TRADES
 from stellar_arrow_source.tables.transactions import TRANSACTIONS
 from stellar_arrow_source.tables.transfers.stream import TTP_EVENTS
@@ -40,6 +45,11 @@ STREAMS: Final[tuple[Stream, ...]] = (
     CLAIMABLE_BALANCES,
     LIQUIDITY_POOLS,
     CONFIG_SETTINGS,
+    CONTRACT_DATA,
+    CONTRACT_CODE,
+    TTL,
+    RESTORED_KEYS,
+    EVICTED_KEYS,
 )
 """All streams, in the order in which they are listed."""
 

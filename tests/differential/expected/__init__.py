@@ -12,6 +12,7 @@ from typing import Any
 from stellar_sdk import xdr
 
 from .changes import change_row, changes_of
+from .contract_states import contract_state_rows
 from .events import contract_event_rows, diagnostic_event_rows
 from .join import Ledger
 from .ledgers import ledger_row
@@ -40,4 +41,5 @@ def expected_rows(data: bytes, passphrase: str) -> dict[str, list[Row]]:
         "diagnostic_events": [row for tx in ledger.transactions for row in diagnostic_event_rows(tx)],
         "ledger_entry_changes": [change_row(change) for change in changes],
         **state_rows(changes),
+        **contract_state_rows(ledger, changes),
     }

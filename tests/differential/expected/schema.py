@@ -565,6 +565,95 @@ ledger_key_hash fixed_size_binary[32]
 ledger_entry_xdr binary?*
 """
 
+CONTRACT_DATA = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+contract_address string
+contract_id string?
+contract_key_type string
+contract_durability string
+key string
+val string?
+asset_type string?
+asset_code string?
+asset_issuer string?
+balance_holder string?
+balance decimal128(38, 0)?
+balance_raw string?
+key_xdr binary*
+val_xdr binary?*
+last_modified_ledger uint32?
+ledger_entry_change uint32
+deleted bool
+ledger_key_hash fixed_size_binary[32]
+ledger_entry_xdr binary?*
+"""
+
+CONTRACT_CODE = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+contract_code_hash fixed_size_binary[32]
+contract_code_ext_v int32?
+n_instructions uint32?
+n_functions uint32?
+n_globals uint32?
+n_table_entries uint32?
+n_types uint32?
+n_data_segments uint32?
+n_elem_segments uint32?
+n_imports uint32?
+n_exports uint32?
+n_data_segment_bytes uint32?
+contract_code_size uint32?
+contract_code_wasm binary?*
+last_modified_ledger uint32?
+ledger_entry_change uint32
+deleted bool
+ledger_key_hash fixed_size_binary[32]
+ledger_entry_xdr binary?*
+"""
+
+TTL = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+key_hash fixed_size_binary[32]
+live_until_ledger_seq uint32?
+last_modified_ledger uint32?
+ledger_entry_change uint32
+deleted bool
+ledger_key_hash fixed_size_binary[32]
+ledger_entry_xdr binary?*
+"""
+
+RESTORED_KEYS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+ledger_key_hash fixed_size_binary[32]
+ledger_entry_type string
+contract_id string?
+contract_key_type string?
+contract_durability string?
+key string?
+contract_code_hash fixed_size_binary[32]?
+key_hash fixed_size_binary[32]?
+last_modified_ledger uint32
+ledger_key_xdr binary*
+"""
+
+EVICTED_KEYS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+ledger_key_hash fixed_size_binary[32]
+ledger_entry_type string
+contract_id string?
+contract_key_type string?
+contract_durability string?
+key string?
+contract_code_hash fixed_size_binary[32]?
+key_hash fixed_size_binary[32]?
+ledger_key_xdr binary*
+"""
+
 SCHEMAS = {
     "ledgers": parse(LEDGERS),
     "transactions": parse(TRANSACTIONS),
@@ -582,4 +671,9 @@ SCHEMAS = {
     "claimable_balances": parse(CLAIMABLE_BALANCES),
     "liquidity_pools": parse(LIQUIDITY_POOLS),
     "config_settings": parse(CONFIG_SETTINGS),
+    "contract_data": parse(CONTRACT_DATA),
+    "contract_code": parse(CONTRACT_CODE),
+    "ttl": parse(TTL),
+    "restored_keys": parse(RESTORED_KEYS),
+    "evicted_keys": parse(EVICTED_KEYS),
 }
