@@ -22,31 +22,45 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stellar_arrow_client.aio import AsyncClient
+    from stellar_arrow_client.checkpointed import CheckpointedStream
     from stellar_arrow_client.client import Client, StreamInfo
     from stellar_arrow_client.policy import RetryPolicy
     from stellar_arrow_client.request import Cursor, StreamRequest
+    from stellar_arrow_client.rows import Rows
     from stellar_arrow_client.runner import Job, RunResult, run, run_all
     from stellar_arrow_client.sink import Sink
+    from stellar_arrow_client.sql import Answer, Connection, connect
 
 __all__ = [
+    "Answer",
+    "AsyncClient",
+    "CheckpointedStream",
     "Client",
+    "Connection",
     "Cursor",
     "Job",
     "RetryPolicy",
+    "Rows",
     "RunResult",
     "Sink",
     "StreamInfo",
     "StreamRequest",
+    "connect",
     "run",
     "run_all",
 ]
 
 _MODULES = {
+    "aio": ("AsyncClient",),
+    "checkpointed": ("CheckpointedStream",),
     "client": ("Client", "StreamInfo"),
     "policy": ("RetryPolicy",),
     "request": ("Cursor", "StreamRequest"),
+    "rows": ("Rows",),
     "runner": ("Job", "RunResult", "run", "run_all"),
     "sink": ("Sink",),
+    "sql": ("Answer", "Connection", "connect"),
 }
 
 

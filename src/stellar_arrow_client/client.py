@@ -8,20 +8,29 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.flight as flight
 
 from stellar_arrow_client import request as wire
+from stellar_arrow_client.display import PREVIEWED_ROWS, Preview, html_table, text_table
 from stellar_arrow_client.errors import IntegrityError, InvalidRequestError, StellarArrowError, UnavailableError
 from stellar_arrow_client.policy import RetryPolicy
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.stream import read_stream
 from stellar_arrow_client.transport import Address, connect, typed_error
 
+if TYPE_CHECKING:
+    from stellar_arrow_client.checkpointed import CheckpointedStream
+    from stellar_arrow_client.rows import Rows
+
 CALL_SECONDS: Final = 30.0
+PREVIEWED_LEDGERS: Final = (1, 16, 256)
+"""How many of the newest ledgers are looked at, one attempt after the other, for enough rows."""
+
 MAX_ACTION_BYTES: Final = 16 * 1024 * 1024
 
 T = TypeVar("T")
@@ -44,6 +53,21 @@ class StreamInfo:
     aliases: tuple[str, ...]
     description: str
     schema_version: int
+
+
+class StreamList(list[StreamInfo]):
+    """Streams; shown as a table on a terminal and in a notebook."""
+
+    _HEADER: Final = ("stream", "other names", "rows")
+
+    def __repr__(self) -> str:
+        return text_table(self._HEADER, self._cells())
+
+    def _repr_html_(self) -> str:
+        return html_table("streams", self._HEADER, self._cells())
+
+    def _cells(self) -> list[tuple[str, str, str]]:
+        return [(info.name, ", ".join(info.aliases), info.description) for info in self]
 
 
 class Client:
@@ -85,11 +109,11 @@ class Client:
         """Close the connection; a stream that is still being read breaks."""
         self._flight.close()
 
-    def streams(self) -> list[StreamInfo]:
+    def streams(self) -> StreamList:
         """The streams of the server, in its order."""
         body = self._action(wire.ACTION_STREAMS)
         try:
-            return [
+            return StreamList(
                 StreamInfo(
                     str(entry["name"]),
                     tuple(str(alias) for alias in entry["aliases"]),
@@ -97,7 +121,7 @@ class Client:
                     int(entry["schema_version"]),
                 )
                 for entry in body["streams"]
-            ]
+            )
         except (LookupError, TypeError, ValueError):
             raise self._unexpected(wire.ACTION_STREAMS) from None
 
@@ -118,6 +142,11 @@ class Client:
         # Not get_schema: pyarrow's server answers it with a traceback instead of the typed error.
         return self._call(lambda options: self._flight.get_flight_info(descriptor, options).schema)
 
+    def schemas(self) -> dict[str, pa.Schema]:
+        """The schemas of all streams, by name, in one call."""
+        listed = self._call(lambda options: list(self._flight.list_flights(options=options)))
+        return {_described(info.descriptor).stream: info.schema for info in listed}
+
     def plan(self, request: StreamRequest) -> flight.FlightInfo:
         """The parts of a request that can be read at the same time: one endpoint for each sub-range."""
         descriptor = flight.FlightDescriptor.for_command(request.to_ticket())
@@ -125,10 +154,7 @@ class Client:
 
     def latest_ledger(self) -> int | None:
         """The newest ledger that the server can give now; None when there is none yet."""
-        latest = self._action(wire.ACTION_LATEST_LEDGER).get("latest")
-        if latest is not None and type(latest) is not int:
-            raise self._unexpected(wire.ACTION_LATEST_LEDGER)
-        return latest
+        return self._bounds()[1]
 
     def health(self) -> dict[str, Any]:
         """The server's own report."""
@@ -136,8 +162,9 @@ class Client:
 
     def stream(
         self,
-        request: StreamRequest,
+        request: StreamRequest | str,
         *,
+        resume: int | None = None,
         stop: threading.Event | None = None,
         retry: RetryPolicy | None = None,
         heartbeats: bool = False,
@@ -149,6 +176,9 @@ class Client:
         Close the iterator to cancel the call.
 
         Args:
+            request: what to read, also as text such as ``payments:2:501``.
+            resume: the ledger to go on with, such as the ``cursor.cursor`` of the last batch that was dealt with;
+                nothing comes when it is beyond the end. None begins at the start.
             stop: ends the stream within a fraction of a second when it is set.
             heartbeats: give out batches without news too: no rows, and a cursor that does not advance.
             on_reconnect: told why the stream broke, before each attempt to resume it.
@@ -159,8 +189,11 @@ class Client:
             UnavailableError: the server cannot be reached and the retries are used up.
             StellarArrowError: what else the server reports.
         """
+        request = as_request(request)
+        if resume is not None and request.end is not None and resume > request.end:
+            return _nothing()
         return read_stream(
-            request,
+            request if resume is None else request.resumed_at(resume),
             self._open,
             self._translate,
             stop=stop or threading.Event(),
@@ -169,23 +202,67 @@ class Client:
             on_reconnect=on_reconnect,
         )
 
-    def to_reader(self, request: StreamRequest) -> pa.RecordBatchReader:
-        """The batches of a request as a reader, for DuckDB, Polars and others that take one."""
-        schema = self.schema(request.stream, request.columns)
-        return pa.RecordBatchReader.from_batches(schema, (batch for batch, _ in self.stream(request)))
+    def checkpointed(self, request: StreamRequest | str, path: str | Path) -> CheckpointedStream:
+        """A stream whose position is kept in a file: after a restart it goes on where it was acknowledged last.
 
-    def read_table(self, request: StreamRequest) -> pa.Table:
-        """All rows of a bounded range, in memory.
+        To be used in a ``with`` statement; see
+        :class:`~stellar_arrow_client.checkpointed.CheckpointedStream`.
+        """
+        from stellar_arrow_client.checkpointed import CheckpointedStream
+
+        return CheckpointedStream(self, as_request(request), Path(path))
+
+    def read(self, request: StreamRequest | str, *, progress: bool = False) -> Rows:
+        """The rows of a range of ledgers, into a pyarrow table, pandas, Polars or DuckDB, or batch by batch.
+
+        Nothing is read before the rows are asked for.
+
+        Args:
+            request: what to read, also as text such as ``payments:2:501``.
+            progress: show how far the reading is, on a terminal or in a notebook.
+        """
+        from stellar_arrow_client.rows import Rows  # here, since it is not needed to stream
+
+        return Rows(self, as_request(request), progress=progress)
+
+    def preview(self, stream: str, rows: int = PREVIEWED_ROWS, *, columns: Sequence[str] | None = None) -> Preview:
+        """Rows of the newest ledgers, to look at: the last ones of the last 256 ledgers at most.
+
+        Raises:
+            UnavailableError: the server has no ledger yet.
+        """
+        oldest, newest = self._bounds()
+        if newest is None:
+            raise UnavailableError(f"{self.address} has no ledger yet; try again later")
+        for ledgers in PREVIEWED_LEDGERS:
+            first = max(newest - ledgers + 1, oldest or 1)
+            table = self.read_table(StreamRequest(stream, first, newest, None if columns is None else tuple(columns)))
+            if table.num_rows >= rows or first == oldest:
+                break
+        return Preview(f"{stream}:{first}:{newest}", table.slice(max(0, table.num_rows - rows)))
+
+    def read_table(self, request: StreamRequest | str) -> pa.Table:
+        """All rows of a bounded range, in memory; waits for ledgers that are not there yet.
 
         Raises:
             InvalidRequestError: the range has no end.
         """
+        request = as_request(request)
         if request.end is None:
             raise InvalidRequestError(f"{request} has no end; read_table needs one, use stream() to follow the tip")
-        return self.to_reader(request).read_all()
+        schema = self.schema(request.stream, request.columns)
+        return pa.Table.from_batches((batch for batch, _ in self.stream(request)), schema)
 
     def _open(self, request: StreamRequest) -> flight.FlightStreamReader:
         return self._flight.do_get(flight.Ticket(request.to_ticket()), flight.FlightCallOptions(headers=self._headers))
+
+    def _bounds(self) -> tuple[int | None, int | None]:
+        """The oldest and the newest ledger of the server's source."""
+        body = self._action(wire.ACTION_LATEST_LEDGER)
+        oldest, newest = body.get("oldest"), body.get("latest")
+        if any(bound is not None and type(bound) is not int for bound in (oldest, newest)):
+            raise self._unexpected(wire.ACTION_LATEST_LEDGER)
+        return oldest, newest
 
     def _action(self, name: str) -> dict[str, Any]:
         def act(options: flight.FlightCallOptions) -> bytes:
@@ -220,6 +297,20 @@ class Client:
 
     def _unexpected(self, action: str) -> IntegrityError:
         return IntegrityError(f"{self.address} answers {action} with what is not the answer of stellar-arrow-source")
+
+
+def as_request(request: StreamRequest | str) -> StreamRequest:
+    """A request that may be given as text."""
+    return StreamRequest.parse(request) if isinstance(request, str) else request
+
+
+def _described(descriptor: flight.FlightDescriptor) -> StreamRequest:
+    """The request that a server's descriptor stands for."""
+    return StreamRequest.parse(descriptor.command or b"".join(descriptor.path or ()))
+
+
+def _nothing() -> Generator[tuple[pa.RecordBatch, Cursor], None, None]:
+    yield from ()
 
 
 def _authorization(token: str | None, address: Address) -> list[tuple[bytes, bytes]]:

@@ -1,0 +1,284 @@
+"""What an Arrow expression, as query engines push it down, asks of a server: ledgers, columns and a filter.
+
+Whatever is not understood here is left out: then the server sends more rows than needed, never fewer, and who reads
+them evaluates the whole expression.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stellar_arrow_client.request import MAX_LEDGER
+
+LEDGER: Final = "ledger_sequence"
+MAX_PUSHED_CHARS: Final = 4096
+"""Longest filter that a server reads."""
+
+_METADATA: Final = re.compile(r"^(call|end|field_ref|nested_field_ref|literal|options): '(.*)'$", re.M)
+_COMPARISONS: Final = {
+    "equal": ("=", "equal"),
+    "not_equal": ("<>", "not_equal"),
+    "less": ("<", "greater"),
+    "less_equal": ("<=", "greater_equal"),
+    "greater": (">", "less"),
+    "greater_equal": (">=", "less_equal"),
+}
+"""Arrow's function: SQL's operator, and the function that says the same with its sides exchanged."""
+_JUNCTIONS: Final = {"and": "AND", "and_kleene": "AND", "or": "OR", "or_kleene": "OR"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Ledgers that can meet a condition: ``first`` to ``last``; none when ``first > last``.
+
+    0 as ``first`` and ``MAX_LEDGER + 1`` as ``last`` mean that the condition says nothing of that side.
+    """
+
+    first: int = 0
+    last: int = MAX_LEDGER + 1
+
+    def __and__(self, other: Bounds) -> Bounds:
+        return Bounds(max(self.first, other.first), min(self.last, other.last))
+
+    def __or__(self, other: Bounds) -> Bounds:
+        return Bounds(min(self.first, other.first), max(self.last, other.last))
+
+    @property
+    def are_empty(self) -> bool:
+        return self.first > self.last
+
+    @property
+    def are_bounded(self) -> bool:
+        return self.first > 0 and self.last <= MAX_LEDGER
+
+
+@dataclass(frozen=True, slots=True)
+class Pushdown:
+    """What an expression asks of a server.
+
+    Attributes:
+        bounds: no row of another ledger meets it.
+        columns: that it reads; None when that is not known.
+        filter: a condition in the server's notation that every row meeting the expression meets; None for none.
+    """
+
+    bounds: Bounds = Bounds()
+    columns: tuple[str, ...] | None = ()
+    filter: str | None = None
+
+
+def push_down(expression: pc.Expression | None, schema: pa.Schema) -> Pushdown:
+    """Read an expression over the columns of ``schema``."""
+    if expression is None:
+        return Pushdown()
+    types = dict(zip(schema.names, schema.types, strict=True))
+    try:
+        tree = _tree(expression)
+        return Pushdown(_bounds(tree), tuple(dict.fromkeys(_fields(tree))), _filter(tree, types))
+    except (ValueError, LookupError, RecursionError, pa.ArrowException):
+        return Pushdown(columns=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    function: str
+    arguments: tuple[_Node, ...]
+    options: dict[str, Any]
+
+
+_Node: TypeAlias = _Field | _Call | pa.Scalar
+
+
+def _tree(expression: pc.Expression) -> _Node:
+    """The expression taken apart.
+
+    Arrow offers no other view of it than the form in which it is pickled: a record batch that holds the literals, and
+    as its metadata the nodes, depth first.
+    """
+    _, (pickled,) = expression.__reduce__()
+    batch = pa.ipc.open_file(pickled).get_batch(0)
+    text = batch.schema.to_string(truncate_metadata=False, show_field_metadata=False)
+    nodes = iter(_METADATA.findall(text.partition("-- schema metadata --")[2]))
+    kind, value = next(nodes)
+    return _node(nodes, kind, value, batch)
+
+
+def _node(nodes: Iterator[tuple[str, str]], kind: str, value: str, batch: pa.RecordBatch) -> _Node:
+    match kind:
+        case "field_ref":
+            return _Field(value)
+        case "literal":
+            return batch.column(int(value))[0]
+        case "nested_field_ref":
+            path = [_Field(name) for _, (_, name) in zip(range(int(value)), nodes, strict=False)]
+            return _Call(kind, tuple(path), {})
+        case "call":
+            arguments: list[_Node] = []
+            options: dict[str, Any] = {}
+            for kind, item in nodes:
+                if kind == "end":
+                    return _Call(value, tuple(arguments), options)
+                if kind == "options":
+                    options = dict(batch.column(int(item))[0].items())
+                else:
+                    arguments.append(_node(nodes, kind, item, batch))
+    raise ValueError(f"an expression has a node {kind!r} where none is expected")
+
+
+def _fields(node: _Node) -> Iterator[str]:
+    if isinstance(node, _Field):
+        yield node.name
+    elif isinstance(node, _Call):
+        # Of a path into a nested column the column is what counts.
+        for argument in node.arguments[:1] if node.function == "nested_field_ref" else node.arguments:
+            yield from _fields(argument)
+
+
+def _comparison(node: _Node) -> tuple[str, str, pa.Scalar] | None:
+    """(Arrow function, column, literal) of a comparison, whichever side the column stands on."""
+    match node:
+        case _Call(function, (_Field(name), pa.Scalar() as literal)) if function in _COMPARISONS:
+            return function, name, literal
+        case _Call(function, (pa.Scalar() as literal, _Field(name))) if function in _COMPARISONS:
+            return _COMPARISONS[function][1], name, literal
+    return None
+
+
+def _unguarded(node: _Node) -> tuple[_Node, bool]:
+    """What ``if_else(is_valid(column), node, null)`` guards, and whether it was guarded."""
+    match node:
+        case _Call("if_else", (_Call("is_valid", (_Field(name),)), _Call() as inner, pa.Scalar() as other)):
+            if not other.is_valid and set(_fields(inner)) == {name}:
+                return inner, True
+    return node, False
+
+
+def _bounds(node: _Node) -> Bounds:
+    node, _ = _unguarded(node)
+    if isinstance(node, _Call) and _JUNCTIONS.get(node.function) == "AND":
+        found = Bounds()
+        for argument in node.arguments:
+            found &= _bounds(argument)
+        return found
+    if isinstance(node, _Call) and _JUNCTIONS.get(node.function) == "OR":
+        sides = [side for side in map(_bounds, node.arguments) if not side.are_empty]
+        found = sides[0] if sides else Bounds(1, 0)
+        for side in sides[1:]:
+            found |= side
+        return found
+    match node:
+        case _Call("is_in", (_Field(name),), options) if name == LEDGER:
+            ledgers = [value for value in options["value_set"].as_py() if type(value) is int]
+            return Bounds(min(ledgers), max(ledgers)) if ledgers else Bounds(1, 0)
+    compared = _comparison(node)
+    if compared is None or compared[1] != LEDGER or type(compared[2].as_py()) is not int:
+        return Bounds()
+    ledger = compared[2].as_py()
+    match compared[0]:
+        case "equal":
+            return Bounds(ledger, ledger)
+        case "less" | "less_equal":
+            return Bounds(last=min(ledger - (compared[0] == "less"), MAX_LEDGER + 1))
+        case "greater" | "greater_equal":
+            return Bounds(first=max(ledger + (compared[0] == "greater"), 0))
+    return Bounds()
+
+
+def _filter(tree: _Node, types: Mapping[str, pa.DataType]) -> str | None:
+    """The conjuncts that the server understands, as many as fit."""
+    chosen: list[str] = []
+    left = MAX_PUSHED_CHARS
+    for conjunct in _conjuncts(tree):
+        compared = _comparison(conjunct)
+        if compared is not None and compared[1] == LEDGER and compared[0] != "not_equal":
+            continue  # the bounds say it
+        text = _sql(conjunct, types)
+        if text is not None and len(text) + len(" AND ") <= left:
+            chosen.append(text)
+            left -= len(text) + len(" AND ")
+    return " AND ".join(chosen) or None
+
+
+def _conjuncts(node: _Node) -> Iterator[_Node]:
+    if isinstance(node, _Call) and _JUNCTIONS.get(node.function) == "AND":
+        for argument in node.arguments:
+            yield from _conjuncts(argument)
+    else:
+        yield node
+
+
+def _sql(node: _Node, types: Mapping[str, pa.DataType]) -> str | None:
+    """A condition that is true, false and null where ``node`` is; None when there is no such."""
+    compared = _comparison(node)
+    if compared is not None:
+        function, name, literal = compared
+        value = _literal(literal, types[name])
+        return None if value is None else f"{name} {_COMPARISONS[function][0]} {value}"
+    node, guarded = _unguarded(node)
+    match node:
+        case _Field(name) if pa.types.is_boolean(types[name]):
+            return name
+        case _Call("is_null", (_Field(name),)):
+            return f"{name} IS NULL"
+        case _Call("is_valid", (_Field(name),)):
+            return f"{name} IS NOT NULL"
+        case _Call("invert", (inner,)):
+            text = _sql(inner, types)
+            return None if text is None else f"NOT ({text})"
+        case _Call("is_in", (_Field(name),), options):
+            values = [_literal(value, types[name]) for value in options["value_set"]]
+            if not values or None in values:
+                return None
+            among = f"{name} IN ({', '.join(str(value) for value in values)})"
+            # Arrow's is_in is false where SQL's IN is null.
+            return among if guarded else f"({name} IS NOT NULL AND {among})"
+        case _Call(function, arguments) if function in _JUNCTIONS:
+            texts = [_sql(argument, types) for argument in arguments]
+            if None in texts:
+                return None
+            return f"({f' {_JUNCTIONS[function]} '.join(str(text) for text in texts)})"
+    return None
+
+
+def _literal(literal: pa.Scalar, kind: pa.DataType) -> str | None:
+    """``literal`` in the server's notation, when it can be compared with a column of type ``kind`` exactly."""
+    if not literal.is_valid:
+        return None
+    if pa.types.is_timestamp(kind) and pa.types.is_timestamp(literal.type) and literal.type.unit == "ns":
+        return None
+    value = literal.as_py()
+    match value:
+        case bool() if pa.types.is_boolean(kind):
+            return str(value).upper()
+        case int() if pa.types.is_integer(kind):
+            return str(value) if _fits(literal, kind) else None
+        case int() | Decimal() if pa.types.is_decimal(kind):
+            return f"{Decimal(value):f}" if _fits(literal, kind) else None
+        case str() if pa.types.is_string(kind) and value.isprintable():
+            return "'" + value.replace("'", "''") + "'"
+        case bytes() if pa.types.is_fixed_size_binary(kind) and len(value) == kind.byte_width:
+            return f"'{value.hex()}'"
+        case datetime() if pa.types.is_timestamp(kind) and value.tzinfo is not None:
+            return f"'{value.isoformat()}'"
+    return None
+
+
+def _fits(literal: pa.Scalar, kind: pa.DataType) -> bool:
+    try:
+        literal.cast(kind)
+    except pa.ArrowException:
+        return False
+    return True
