@@ -14,7 +14,7 @@ from tests.differential.expected.join import Ledger, Transaction
 from tests.property.hostile import assert_tells_where
 from tests.support.corpus import PUBNET
 from tests.support.decoding import STREAMS, full_decoder
-from tests.support.made_ledgers import made_ledger
+from tests.support.made_ledgers import accounts_within, made_ledger
 
 MERGE = xdr.OperationType.ACCOUNT_MERGE
 
@@ -61,6 +61,21 @@ def repeat_meta(tx: Transaction) -> None:
     metas(tx).operations = [*metas(tx).operations, metas(tx).operations[-1]]
 
 
+def sponsored_accounts(tx: Transaction) -> list[Any]:
+    """Those that list who sponsors their signers."""
+    found = []
+    for account in accounts_within(tx.processed.fee_processing):
+        v2 = account.ext.v1.ext.v2 if account.ext.v1 is not None else None
+        if v2 is not None and v2.signer_sponsoring_i_ds:
+            found.append(account)
+    return found
+
+
+def drop_signer(tx: Transaction) -> None:
+    account = sponsored_accounts(tx)[0]
+    account.signers = account.signers[:-1]
+
+
 CONTRADICTIONS: dict[str, tuple[Callable[[Transaction], bool], Callable[[Transaction], None]]] = {
     "two results of one transaction": (lambda tx: len(tx.ledger.transactions) > 1, repeat_hash),
     "fewer results than operations": (lambda tx: has_results(tx) and len(tx.body.operations) > 1, drop_result),
@@ -68,6 +83,7 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Transaction], bool], Callable[[Transac
     "more results than operations": (has_results, repeat_result),
     "the meta of more operations than there are": (lambda tx: bool(metas(tx).operations), repeat_meta),
     "a result of another type than its operation": (has_no_merge, swap_type),
+    "an account with more sponsors than signers": (lambda tx: bool(sponsored_accounts(tx)), drop_signer),
 }
 
 
