@@ -9,15 +9,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_client.errors import ExitCode, InvalidRequestError
 from stellar_arrow_client.options import Choice, Group, LedgerNumber, option, run_cli, standard_options
 from stellar_arrow_client.signals import draining
 from stellar_arrow_source.ledgers.source import LedgerSource
 from stellar_arrow_source.networks import KNOWN_NETWORKS, network_name
 from stellar_arrow_source.progress import progress_option, showing
+
+if TYPE_CHECKING:
+    from stellar_arrow_source.balances import BalanceCheck
 
 _log = logging.getLogger(__name__)
 
@@ -76,12 +80,17 @@ def serve(endpoint: str, host: str, port: int, max_calls: int, network: str | No
 @_endpoint
 @option("--start", type=LedgerNumber(), help="First ledger; the oldest one when left out.")
 @option("--end", type=LedgerNumber(), help="Last ledger, inclusive; the newest one when left out.")
+@option(
+    "--balances",
+    is_flag=True,
+    help="Also compare the token-transfer events of each transaction with what its ledger entries changed by.",
+)
 @progress_option
 @_network
 @_format
 @standard_options("stellar-arrow-source")
 def verify(
-    endpoint: str, start: int | None, end: int | None, progress: str, network: str | None, output: str
+    endpoint: str, start: int | None, end: int | None, balances: bool, progress: str, network: str | None, output: str
 ) -> int | None:
     """Recompute all hashes that the headers of ENDPOINT's ledgers commit to."""
     stop = threading.Event()
@@ -89,15 +98,20 @@ def verify(
         from stellar_arrow_source.ledgers.verify import NOT_PROVEN, PROVEN, Verifier
 
         first, last = _range(source, start, end)
-        verifier = Verifier(_passphrase(network) or source.network_passphrase)
+        passphrase = _passphrase(network) or source.network_passphrase
+        verifier, comparison = Verifier(passphrase), _comparison(passphrase) if balances else None
         with showing(last - first + 1, progress) as show:
             for ledger in source.ledgers(first, last, stop):
                 verifier.check(ledger)
+                if comparison is not None:
+                    comparison.add(ledger.xdr)
                 show(1, ledger.sequence)
     verified = verifier.verified
+    report = None if comparison is None else comparison.finish()
     if output == "json":
         facts = asdict(verified) | {"proven": PROVEN, "not_proven": NOT_PROVEN}
-        click.echo(json.dumps(facts | {"first": first, "last": first + verified.ledgers - 1}))
+        facts |= {"first": first, "last": first + verified.ledgers - 1}
+        click.echo(json.dumps(facts if report is None else facts | {"balances": asdict(report)}))
     else:
         network_text = "not proven, there is no transaction"
         if verified.passphrase is not None and verified.transactions:
@@ -109,9 +123,17 @@ def verify(
             f"proven: {PROVEN}\n"
             f"not proven: {NOT_PROVEN}"
         )
+        if report is not None:
+            click.echo("\n".join(report.lines()))
     if interruption.signal is not None and verified.ledgers < last - first + 1:
         return 128 + interruption.signal
-    return None
+    return None if report is None or not report.different else ExitCode.INTEGRITY
+
+
+def _comparison(passphrase: str | None) -> BalanceCheck:
+    from stellar_arrow_source.balances import BalanceCheck  # the decoder loads slowly, the hashes need little of it
+
+    return BalanceCheck(passphrase)
 
 
 @command.command()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from stellar_sdk import StrKey, xdr
 
 from stellar_arrow_source.ledger_cli import command
 from tests.ledgers.stores import Store, compress, made
@@ -38,6 +40,34 @@ def test_verify_says_what_is_proven_and_what_is_not() -> None:
     assert "verified 20 ledgers from 2 on" in result.stdout
     assert "network: synthetic" in result.stdout
     assert "not proven: fee changes, transaction meta" in result.stdout
+
+
+def test_verify_compares_events_with_entries() -> None:
+    result = run("verify", "synthetic://?ledgers=20&transactions=3", "--balances")
+    assert result.exit_code == 0
+    assert re.search(r"events of \d\d transactions in 20 ledgers .* \d+ changes of balances, 0 differ\n", result.stdout)
+
+
+def test_verify_tells_which_balances_differ(tmp_path: Path) -> None:
+    ledgers = list(made(100, 109))
+    meta = xdr.LedgerCloseMeta.from_xdr_bytes(ledgers[6])
+    [change, *_] = meta.v2.tx_processing[0].fee_processing.ledger_entry_changes
+    change.state.data.account.balance.int64 += 5  # no hash covers it
+    ledgers[6] = meta.to_xdr_bytes()
+    Store(tmp_path).write(100, tuple(ledgers))
+    assert run("verify", str(tmp_path)).exit_code == 0
+    result = run("verify", str(tmp_path), "--balances", "--format", "json", "-q")
+    assert result.exit_code == 4, result.stderr
+    report = json.loads(result.stdout)["balances"]
+    [difference] = report["differences"]
+    holder = StrKey.encode_ed25519_public_key(change.state.data.account.account_id.account_id.ed25519.uint256)
+    assert (difference["ledger"], difference["holder"], difference["asset"]) == (106, holder, "native")
+    assert difference["entries"] == difference["events"] - 5
+    assert difference["transaction"] == meta.v2.tx_processing[0].result.transaction_hash.hash.hex()
+    assert (report["ledgers"], report["different"], report["unchecked"]) == (10, 1, {})
+    text = run("verify", str(tmp_path), "--balances")
+    assert text.exit_code == 4
+    assert f"ledger 106, transaction {difference['transaction']}: {holder} holds" in text.stdout
 
 
 def test_verify_a_part_as_json() -> None:

@@ -43,18 +43,20 @@ class LedgerDecoder:
     """Decodes raw ledgers. Its buffers are reused: use one decoder per thread. Kernels release the interpreter lock.
 
     Args:
-        requests: stream name or alias → columns, None for all that are not opt-in.
+        requests: stream, or its name or alias → columns, None for all that are not opt-in.
         passphrase: of the network; None to recognise a known one.
 
     Raises:
         UnknownStreamError, UnknownColumnError: a request names what does not exist.
     """
 
-    def __init__(self, requests: Mapping[str, Sequence[str] | None], *, passphrase: str | None = None) -> None:
+    def __init__(
+        self, requests: Mapping[str | Stream, Sequence[str] | None], *, passphrase: str | None = None
+    ) -> None:
         self._streams: list[tuple[Stream, tuple[Column, ...]]] = []
         needs = set(needs_of((SEQUENCE, CLOSE_TIME, *MATCH_NEEDS)))
         for name, names in requests.items():
-            stream = find_stream(name)
+            stream = name if isinstance(name, Stream) else find_stream(name)
             columns = stream.select(names)
             self._streams.append((stream, columns))
             needs.update(needs_of(stream.reads))
