@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow as pa
 from stellar_arrow_client.request import Cursor
 
 LOG_SECONDS: Final = 10.0
+MOST_LINES: Final = 4
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,17 @@ class Progress:
         return None if self.remaining is None or not self.ledgers else self.remaining / self.ledgers_per_second
 
 
+def together(streams: Sequence[Progress]) -> Progress:
+    """What all streams of a run have come to: the ledgers of the one that is furthest behind, the rows of all."""
+    slowest = min(streams, key=lambda progress: progress.next_ledger or 0)
+    return replace(
+        slowest,
+        stream=f"{len(streams)} streams",
+        rows=sum(progress.rows for progress in streams),
+        reconnects=sum(progress.reconnects for progress in streams),
+    )
+
+
 class Reporter(Protocol):
     """Told about all streams of a run several times a second."""
 
@@ -94,7 +106,7 @@ def reporting(mode: str) -> Iterator[Reporter]:
 
 
 class _LogLines:
-    """A line for each stream every ten seconds."""
+    """A line for each stream every ten seconds; one line for all where they are many."""
 
     def __init__(self) -> None:
         self._due = time.monotonic() + LOG_SECONDS
@@ -103,7 +115,7 @@ class _LogLines:
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + LOG_SECONDS
-        for progress in streams:
+        for progress in streams if len(streams) <= MOST_LINES else [together(streams)]:
             log.info("progress", extra=summary(progress))
 
 
@@ -136,6 +148,8 @@ def _bar() -> Iterator[Reporter]:
         tasks: dict[int, bars.TaskID] = {}
 
         def report(streams: Sequence[Progress], /) -> None:
+            if len(streams) >= display.console.height:
+                streams = [together(streams)]
             for index, progress in enumerate(streams):
                 if index not in tasks:
                     tasks[index] = display.add_task(progress.stream, total=None, rows=0, rate=0.0)

@@ -223,6 +223,18 @@ def test_log_lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyP
     assert record.eta_seconds == 2
 
 
+def test_one_log_line_for_many_streams(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stellar_arrow_client.progress.LOG_SECONDS", 0.0)
+    streams = [Progress(f"s{index}", 10, 29, 10) for index in range(6)]
+    for index, progress in enumerate(streams[1:], 11):
+        progress.count(sample_table(10, index).to_batches()[0], Cursor(10, index))
+    with caplog.at_level(logging.INFO), reporting("log") as report:
+        report(streams)
+    (record,) = caplog.records
+    assert (record.stream, record.next_ledger, record.ledgers) == ("6 streams", 10, 0)
+    assert record.rows == sum(progress.rows for progress in streams) > 0
+
+
 def test_metrics(server: FakeServer, client: Client) -> None:
     pages: list[str] = []
     with socket.socket() as free:

@@ -66,8 +66,8 @@ log = logging.getLogger(__name__)
     "streams",
     multiple=True,
     default=["payments"],
-    metavar="NAME",
-    help="Stream to archive, or 'all'; may be repeated. Several go into a folder each.",
+    metavar="NAME[,…]",
+    help="Streams to archive, with commas between them, or 'all'; may be repeated. Several go into a folder each.",
 )
 @option("--columns", metavar="NAME,…", help="Columns to archive; all that are not opt-in when left out.")
 @option(
@@ -169,13 +169,15 @@ def _run(
     interval: float,
 ) -> int:
     from parquet_consumer.archive import Archive
+    from parquet_consumer.files import Memory
     from parquet_consumer.plan import rounds
     from parquet_consumer.sink import ParquetSink
     from stellar_arrow_client.runner import Job, run_all
 
     exit_code: int = ExitCode.OK
+    memory = Memory()
+    archives: dict[Path, Archive] = {}
     with ExitStack() as stack:
-        archives: dict[Path, Archive] = {}
         for target in targets:
             archives[target.folder] = Archive(target.folder)
             stack.callback(archives[target.folder].close)
@@ -186,14 +188,20 @@ def _run(
             if not target.missing:
                 log.info("%s: already complete", target.folder)
         for parts in rounds(targets):
-            jobs = [Job(part, ParquetSink(archives[target.folder], partitioning, options)) for target, part in parts]
+            jobs = [
+                Job(part, ParquetSink(archives[target.folder], partitioning, options, memory)) for target, part in parts
+            ]
             results = run_all(jobs, client, options=run_options, checkpoint_seconds=interval * 60)
             exit_code = max(result.exit_code for result in results)
             if exit_code:
                 break
     for target in targets:
         click.echo(target.folder / partitioning.glob)
-    log.info("query it in DuckDB: SELECT * FROM '%s'", targets[0].folder / partitioning.glob)
+        if not archives[target.folder].manifest.files:
+            log.info("%s: no row so far, hence no file", target.folder)
+    full = next((target for target in targets if archives[target.folder].manifest.files), None)
+    if full is not None:
+        log.info("query it in DuckDB: SELECT * FROM '%s'", full.folder / partitioning.glob)
     return exit_code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from stellar_arrow_client.checkpoint import sync_folder
 
 ROW_GROUP_BYTES: Final = 64 * 1024 * 1024
 """Most Arrow bytes that are held before they are written as a row group, however few rows they are."""
+
+HELD_BYTES: Final = 256 * 1024 * 1024
+"""The same for all streams of a run together."""
 
 _MARGIN: Final = 1.05
 """Over the size of a file, lest an estimate that is a little too high leave it to be filled up by tiny row groups."""
@@ -40,6 +44,23 @@ class FileOptions:
     row_group_rows: int = 1_000_000
 
 
+class Memory:
+    """What the files in the making hold, all streams of a run together: many take not much more memory than one."""
+
+    def __init__(self, limit: int = HELD_BYTES) -> None:
+        self._limit = limit
+        self._held: dict[FileWriter, int] = {}
+        self._lock = threading.Lock()
+
+    def hold(self, file: FileWriter, size: int) -> bool:
+        """Note how many bytes a file holds; whether it is for this one to write them, for all hold too much."""
+        with self._lock:
+            self._held[file] = size
+            if size == 0:
+                del self._held[file]
+            return sum(self._held.values()) > self._limit and size * len(self._held) >= self._limit
+
+
 class FileWriter:
     """Writes the rows of one range of ledgers of one partition into a temporary file, then puts it in place.
 
@@ -47,7 +68,14 @@ class FileWriter:
     """
 
     def __init__(
-        self, archive: Path, folder: str, stream: str, first: int, schema: pa.Schema, options: FileOptions
+        self,
+        archive: Path,
+        folder: str,
+        stream: str,
+        first: int,
+        schema: pa.Schema,
+        options: FileOptions,
+        memory: Memory,
     ) -> None:
         self._archive = archive
         self.folder = folder
@@ -55,6 +83,7 @@ class FileWriter:
         self._first = first
         self._schema = schema
         self._options = options
+        self._memory = memory
         self._place = archive / folder / temporary_name(stream, first)
         self._held: list[pa.RecordBatch] = []
         self._held_rows = 0
@@ -83,7 +112,8 @@ class FileWriter:
         self._held_rows += rows.num_rows
         self._held_bytes += rows.nbytes
         if (
-            self._held_rows >= self._options.row_group_rows
+            self._memory.hold(self, self._held_bytes)
+            or self._held_rows >= self._options.row_group_rows
             or self._held_bytes >= ROW_GROUP_BYTES
             or self._expected_size() >= self._options.max_file_size * _MARGIN
         ):
@@ -110,7 +140,11 @@ class FileWriter:
             self._writer.write_table(pa.Table.from_batches(self._held, self._schema), row_group_size=self._held_rows)
         self._rows += self._held_rows
         self._written_bytes += self._held_bytes
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._held, self._held_rows, self._held_bytes = [], 0, 0
+        self._memory.hold(self, 0)
 
     def complete(self, last: int) -> FileRecord:
         """Write what is held, make the file durable and give it its name.
@@ -149,7 +183,7 @@ class FileWriter:
 
     def abort(self) -> None:
         """Drop the file, also after a failed write and when it could not be recorded."""
-        self._held = []
+        self._let_go()
         if self._writer is not None:
             # Else its destructor would try to write a footer, and complain on a full disk.
             self._writer.is_open = False

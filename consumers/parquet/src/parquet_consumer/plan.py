@@ -64,7 +64,7 @@ def _resolve(client: Client, streams: Sequence[str]) -> list[str]:
     offered = client.streams()
     canonical = {alias: stream.name for stream in offered for alias in (*stream.aliases, stream.name)}
     names: dict[str, None] = {}
-    for stream in streams:
+    for stream in (name.strip() for text in streams for name in text.split(",")):
         if stream == ALL:
             names.update((found.name, None) for found in offered)
         elif stream in canonical:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from parquet_consumer.archive import Archive, stream_name
 from parquet_consumer.errors import ArchiveIntegrityError
-from parquet_consumer.files import FileOptions, FileWriter
+from parquet_consumer.files import FileOptions, FileWriter, Memory
 from parquet_consumer.manifest import EmptyRecord
 from parquet_consumer.partitions import Partitioning, Piece, ledgers_and_close_times
 from stellar_arrow_client.errors import GapError
@@ -25,7 +25,11 @@ class ParquetSink:
     is already covered, and at a checkpoint.
     """
 
-    def __init__(self, archive: Archive, partitioning: Partitioning, options: FileOptions) -> None:
+    def __init__(
+        self, archive: Archive, partitioning: Partitioning, options: FileOptions, memory: Memory | None = None
+    ) -> None:
+        """``memory`` is shared by the sinks that run at the same time."""
+        self._memory = memory or Memory()
         self._archive = archive
         self._partitioning = partitioning
         self._options = options
@@ -113,7 +117,13 @@ class ParquetSink:
             if self._file is None:
                 assert self._folder is not None
                 self._file = FileWriter(
-                    self._archive.folder, self._folder, self._stream, self._first, self._schema, self._options
+                    self._archive.folder,
+                    self._folder,
+                    self._stream,
+                    self._first,
+                    self._schema,
+                    self._options,
+                    self._memory,
                 )
             self._file.add(rows.slice(piece.row_start, count))
         self._next = piece.last + 1
