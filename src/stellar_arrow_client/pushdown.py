@@ -22,6 +22,9 @@ LEDGER: Final = "ledger_sequence"
 MAX_PUSHED_CHARS: Final = 4096
 """Longest filter that a server reads."""
 
+MAX_PUSHED_DEPTH: Final = 8
+"""Most levels of a condition that is pushed down: parsing deep ones is work, and may fail."""
+
 _METADATA: Final = re.compile(r"^(call|end|field_ref|nested_field_ref|literal|options): '(.*)'$", re.M)
 _COMPARISONS: Final = {
     "equal": ("=", "equal"),
@@ -75,14 +78,14 @@ class Pushdown:
     filter: str | None = None
 
 
-def push_down(expression: pc.Expression | None, schema: pa.Schema) -> Pushdown:
-    """Read an expression over the columns of ``schema``."""
+def push_down(expression: pc.Expression | None, schema: pa.Schema, room: int = MAX_PUSHED_CHARS) -> Pushdown:
+    """Read an expression over the columns of ``schema``; the filter has ``room`` characters at most."""
     if expression is None:
         return Pushdown()
     types = dict(zip(schema.names, schema.types, strict=True))
     try:
         tree = _tree(expression)
-        return Pushdown(_bounds(tree), tuple(dict.fromkeys(_fields(tree))), _filter(tree, types))
+        return Pushdown(_bounds(tree), tuple(dict.fromkeys(_fields(tree))), _filter(tree, types, room))
     except (ValueError, LookupError, RecursionError, pa.ArrowException):
         return Pushdown(columns=None)
 
@@ -197,59 +200,59 @@ def _bounds(node: _Node) -> Bounds:
     return Bounds()
 
 
-def _filter(tree: _Node, types: Mapping[str, pa.DataType]) -> str | None:
+def _filter(tree: _Node, types: Mapping[str, pa.DataType], room: int) -> str | None:
     """The conjuncts that the server understands, as many as fit."""
     chosen: list[str] = []
-    left = MAX_PUSHED_CHARS
-    for conjunct in _conjuncts(tree):
+    for conjunct in _joined("AND", tree):
         compared = _comparison(conjunct)
         if compared is not None and compared[1] == LEDGER and compared[0] != "not_equal":
             continue  # the bounds say it
-        text = _sql(conjunct, types)
-        if text is not None and len(text) + len(" AND ") <= left:
+        text = _sql(conjunct, types, MAX_PUSHED_DEPTH)
+        if text is not None and len(" AND ".join([*chosen, text])) <= room:
             chosen.append(text)
-            left -= len(text) + len(" AND ")
     return " AND ".join(chosen) or None
 
 
-def _conjuncts(node: _Node) -> Iterator[_Node]:
-    if isinstance(node, _Call) and _JUNCTIONS.get(node.function) == "AND":
+def _joined(junction: str, node: _Node) -> Iterator[_Node]:
+    """The conditions that AND or OR joins, however they were put into pairs."""
+    if isinstance(node, _Call) and _JUNCTIONS.get(node.function) == junction:
         for argument in node.arguments:
-            yield from _conjuncts(argument)
+            yield from _joined(junction, argument)
     else:
         yield node
 
 
-def _sql(node: _Node, types: Mapping[str, pa.DataType]) -> str | None:
+def _sql(node: _Node, types: Mapping[str, pa.DataType], depth: int) -> str | None:
     """A condition that is true, false and null where ``node`` is; None when there is no such."""
+    if depth == 0:
+        return None
     compared = _comparison(node)
     if compared is not None:
         function, name, literal = compared
         value = _literal(literal, types[name])
-        return None if value is None else f"{name} {_COMPARISONS[function][0]} {value}"
+        return None if value is None else f'"{name}" {_COMPARISONS[function][0]} {value}'
     node, guarded = _unguarded(node)
     match node:
         case _Field(name) if pa.types.is_boolean(types[name]):
-            return name
+            return f'"{name}"'
         case _Call("is_null", (_Field(name),)):
-            return f"{name} IS NULL"
+            return f'"{name}" IS NULL'
         case _Call("is_valid", (_Field(name),)):
-            return f"{name} IS NOT NULL"
+            return f'"{name}" IS NOT NULL'
         case _Call("invert", (inner,)):
-            text = _sql(inner, types)
+            text = _sql(inner, types, depth - 1)
             return None if text is None else f"NOT ({text})"
         case _Call("is_in", (_Field(name),), options):
             values = [_literal(value, types[name]) for value in options["value_set"]]
             if not values or None in values:
                 return None
-            among = f"{name} IN ({', '.join(str(value) for value in values)})"
+            among = f'"{name}" IN ({", ".join(str(value) for value in values)})'
             # Arrow's is_in is false where SQL's IN is null.
-            return among if guarded else f"({name} IS NOT NULL AND {among})"
-        case _Call(function, arguments) if function in _JUNCTIONS:
-            texts = [_sql(argument, types) for argument in arguments]
-            if None in texts:
-                return None
-            return f"({f' {_JUNCTIONS[function]} '.join(str(text) for text in texts)})"
+            return among if guarded else f'("{name}" IS NOT NULL AND {among})'
+        case _Call(function) if function in _JUNCTIONS:
+            junction = _JUNCTIONS[function]
+            texts = [_sql(part, types, depth - 1) for part in _joined(junction, node)]
+            return None if None in texts else f"({f' {junction} '.join(str(text) for text in texts)})"
     return None
 
 

@@ -16,7 +16,7 @@ from stellar_arrow_client.display import PREVIEWED_ROWS, Preview, columns_html
 from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
 from stellar_arrow_client.extras import load
 from stellar_arrow_client.progress import Progress, reporting
-from stellar_arrow_client.pushdown import LEDGER, Bounds, push_down
+from stellar_arrow_client.pushdown import LEDGER, MAX_PUSHED_CHARS, Bounds, push_down
 from stellar_arrow_client.request import MAX_LEDGER, StreamRequest
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ class Rows(ds.Dataset):  # type: ignore[misc]
         return columns_html(str(self.request), self.schema)
 
     def _scanner(self, columns: Sequence[str] | None, filter: pc.Expression | None) -> RowScanner:
-        pushed = push_down(filter, self.schema)
+        room = MAX_PUSHED_CHARS - len(f"({self.request.filter}) AND ()")
+        pushed = push_down(filter, self.schema, room)
         wanted = self.schema.names if columns is None else list(columns)
         unknown = [name for name in wanted if name not in self.schema.names]
         if unknown or isinstance(columns, dict):

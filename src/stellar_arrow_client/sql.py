@@ -62,6 +62,8 @@ def connect(
 class Connection:
     """A connection on which the streams of a server are tables; see :func:`connect`.
 
+    As any of DuckDB's it is for one thread at a time.
+
     Attributes:
         client: of the server.
         duckdb: DuckDB's own connection, for all that it can do more; what goes wrong at the server is a
@@ -176,7 +178,7 @@ class Answer:
 
     def preview(self, rows: int = PREVIEWED_ROWS) -> Preview:
         """The first ``rows`` rows, to look at."""
-        return Preview(self._query, self._table(self.relation and self.relation.limit(rows)))
+        return Preview(self._query, self._table(None if self.relation is None else self.relation.limit(rows)))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.reader().__arrow_c_stream__(requested_schema)
