@@ -103,7 +103,7 @@ def test_all_streams_of_real_ledgers(command, tmp_path, store, first, last) -> N
         assert pa.concat_tables(files).replace_schema_metadata(None).equals(expected)
         numbers = [field.name for field in expected.schema if pa.types.is_integer(field.type)]
         sums = ", ".join(f'sum("{name}")::HUGEINT' for name in numbers)
-        found = duckdb.sql(f"SELECT count(*), {sums} FROM '{tmp_path}/{stream.name}/*/*.parquet'").fetchone()
+        (found,) = duckdb.sql(f"SELECT count(*), {sums} FROM '{tmp_path}/{stream.name}/*/*.parquet'").fetchall()
         exact = (pc.sum(expected[name].cast(pa.decimal128(38, 0))).as_py() for name in numbers)
         assert found == (len(expected), *exact)
     assert len(STREAMS) - len(empty) > 10
