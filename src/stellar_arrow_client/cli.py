@@ -77,7 +77,7 @@ def new_consumer(name: str, directory: Path) -> None:
     """
     folder = scaffold.new_consumer(name, directory)
     click.echo(folder)
-    click.echo(f"next: cd {folder} && pip install -e '.[test]' && python -m pytest", err=True)
+    click.echo(f"next: cd {folder} && pip install -e '.[test]' && pytest", err=True)
 
 
 def _show(kind: type[DataclassInstance], rows: Sequence[DataclassInstance], output: Output) -> None:

@@ -30,11 +30,13 @@ from stellar_arrow_client.errors import (
 )
 from stellar_arrow_client.options import RunOptions
 from stellar_arrow_client.progress import Progress, reporting
+from stellar_arrow_client.scaffold import TEMPLATE
 from stellar_arrow_client.testing import FakeServer, Fault, sample_table
 
 QUICK = RetryPolicy(retry_for=5.0, first_tries=2, initial=0.01, maximum=0.05)
 SILENT = RunOptions(progress="none")
-CONSUMER = str(Path(__file__).with_name("jsonl_consumer.py"))
+CONSUMER = [sys.executable, "-c", "from template_consumer.cli import command; command()", "--stream", "samples"]
+IMPORTABLE = os.environ | {"PYTHONPATH": str(TEMPLATE / "src")}
 
 
 class Memory:
@@ -310,10 +312,10 @@ def test_handlers_are_put_back(client: Client) -> None:
 
 def test_bar_on_a_terminal(server: FakeServer, tmp_path: Path) -> None:
     server.delay = 0.05
-    command = [sys.executable, CONSUMER, server.address, str(tmp_path / "out"), "10", "109"]
+    command = [*CONSUMER, server.address, str(tmp_path / "out"), "10", "109"]
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=theirs, env=os.environ | {"COLUMNS": "120", "TERM": "xterm"}
+        command, stdout=subprocess.PIPE, stderr=theirs, env=IMPORTABLE | {"COLUMNS": "120", "TERM": "xterm"}
     ) as process:
         os.close(theirs)
         shown = b""

@@ -257,15 +257,20 @@ class ConsumerConformance(_Conformance):
             assert trial.starts() == [FIRST, LAST - 49], "the second run must ask only for what is missing"
 
     def test_kill_loses_and_doubles_nothing(self, trial: Trial) -> None:
-        trial.server.ledgers_per_batch, trial.server.delay = 5, SLOW
-        for batches in (1, 6, 2, 9):
-            with trial.start(FIRST, LAST) as run:
+        """Batches are large enough that part of one reaches the disk without a checkpoint."""
+        last = LAST + 200
+        trial.publish(last)
+        trial.server.ledgers_per_batch, trial.server.delay = 20, SLOW
+        for batches in (1, 3, 2, 4, 3):
+            with trial.start(FIRST, last) as run:
                 trial.server.wait_for_batches(trial.server.batches + batches, SECONDS)
+                time.sleep(SLOW / 2)
                 run.process.kill()
                 assert run.process.wait(SECONDS) == -signal.SIGKILL, "it ended before it could be killed"
+            trial.server.wait_until_idle(SECONDS)
         trial.server.delay = 0
-        trial.run(FIRST, LAST)
-        trial.check(FIRST, LAST)
+        trial.run(FIRST, last)
+        trial.check(FIRST, last)
 
     def test_sink_that_fails(self, trial: Trial) -> None:
         """Files that cannot grow end the run in one sentence; what is missing then is fetched when they can."""
