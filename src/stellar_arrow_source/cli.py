@@ -37,16 +37,15 @@ def _serve(ctx: click.Context) -> None:
     # gRPC reads this when it is loaded; what it has to say is said by the errors of the server.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from stellar_arrow_source.allocator import keep_freed_memory
-    from stellar_arrow_source.flight.backend import Tables
+    from stellar_arrow_source.flight.backend import ledger_tables
     from stellar_arrow_source.flight.service import Service, run
     from stellar_arrow_source.ledgers.endpoint import open_source
-    from stellar_arrow_source.tables import STREAMS, LedgerDecoder, find_stream
 
     keep_freed_memory()
     run(
         Service(
             config,
-            Tables(STREAMS, find_stream, LedgerDecoder),
+            ledger_tables(config.ttp_mode),
             partial(open_source, config.endpoint, passphrase=config.passphrase),
         )
     )

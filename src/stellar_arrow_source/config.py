@@ -12,13 +12,14 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
-from stellar_arrow_client.command import option
+from stellar_arrow_client.command import Choice, option
 from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_source.modes import TransferMode
 from stellar_arrow_source.networks import KNOWN_NETWORKS
 
 SYNTHETIC_ENDPOINT = "synthetic://"
@@ -56,6 +57,14 @@ class ServerConfig:
         "--network",
         "NETWORK_PASSPHRASE",
         f"Network that the ledgers must belong to: {', '.join(KNOWN_NETWORKS)} or a passphrase.",
+    )
+    ttp_mode: TransferMode = _setting(
+        "auto",
+        "--ttp-mode",
+        "TTP_MODE",
+        "Where token-transfer events come from: those of stellar-core (unified; none where it wrote none), operations"
+        " and entry changes (derived), or per transaction the first that there is (auto).",
+        type=Choice(get_args(TransferMode)),
     )
     host: str = _setting(
         "127.0.0.1", "--host", "ARROW_HOST", "Address that Flight and monitoring listen on; 0.0.0.0 for all."
@@ -138,8 +147,14 @@ def _options(settings: Sequence[dataclasses.Field[Any]]) -> Callable[[Callable[.
 
 server_options = _options(dataclasses.fields(ServerConfig))
 """Give a click command one option for each field of :class:`ServerConfig`."""
-source_options = _options(dataclasses.fields(ServerConfig)[:3])
-"""Give it those that say where ledgers come from."""
+source_options = _options(
+    [
+        setting
+        for setting in dataclasses.fields(ServerConfig)
+        if setting.name in ("source_endpoint", "mock_data", "network_passphrase", "ttp_mode")
+    ]
+)
+"""Give it those that say what ledgers and rows there are."""
 
 
 def config_of(ctx: click.Context) -> ServerConfig:

@@ -15,6 +15,7 @@ import threading
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -25,6 +26,7 @@ from stellar_arrow_source.cli import command
 from stellar_arrow_source.ledgers.synthetic import SyntheticSource
 from stellar_arrow_source.preview import render
 from stellar_arrow_source.preview.values import json_rows, printable, shorten
+from tests.ledgers.stores import Store, made
 from tests.support.decoding import decode_rows
 
 ENDPOINT = "synthetic://?ledgers=40&transactions=6"
@@ -216,3 +218,15 @@ def test_shortened_text_keeps_both_ends_of_a_key(most: int) -> None:
     assert shorten(key[:most], most) == key[:most]
     assert shorten("some words " * 9, most) == ("some words " * 9)[: most - 1] + "…"
     assert all(len(shorten(key, wide)) >= len(shorten(key, narrow)) for narrow, wide in pairwise(range(5, 60)))
+
+
+def test_a_gap_ends_the_way_back_but_not_the_way_forward(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write(100, made(100, 109))
+    store.path(104).unlink()
+    back = run("ledgers", "--source", str(tmp_path), "--columns", "ledger_sequence", "--rows", "10")
+    assert rows_of(back) == [{"ledger_sequence": number} for number in range(107, 110)]
+    assert "ledger 104 is missing" in back.stderr
+    forth = run("ledgers", "--source", str(tmp_path), "--start", "100", "--rows", "10")
+    assert forth.exit_code == 4
+    assert "ledger 104 is missing" in forth.stderr

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from stellar_arrow_source.modes import TransferMode
 
 if TYPE_CHECKING:
     from stellar_arrow_source.tables import LedgerDecoder, Stream
@@ -21,3 +23,20 @@ class Tables(NamedTuple):
     streams: Sequence[Stream]
     find: Callable[[str], Stream]
     decoder: Callable[..., LedgerDecoder]
+
+
+def ledger_tables(ttp_mode: TransferMode = "auto") -> Tables:
+    """The streams of the catalog, with token-transfer events from where ``ttp_mode`` says."""
+    from stellar_arrow_source.tables import STREAMS, LedgerDecoder, find_stream
+    from stellar_arrow_source.tables.transfers.stream import ttp_stream
+
+    transfers = ttp_stream(ttp_mode)
+
+    def find(name: str) -> Stream:
+        found = find_stream(name)
+        return transfers if found.name == transfers.name else found
+
+    def decoder(requests: Mapping[str, Sequence[str] | None], *, passphrase: str | None) -> LedgerDecoder:
+        return LedgerDecoder({find(name): columns for name, columns in requests.items()}, passphrase=passphrase)
+
+    return Tables([find(stream.name) for stream in STREAMS], find, decoder)

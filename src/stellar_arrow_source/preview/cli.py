@@ -59,23 +59,23 @@ def head(
     config = config_of(ctx)
     # gRPC reads this when it is loaded; what it has to say is said by the errors of the sources.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from stellar_arrow_source.flight.backend import Tables
+    from stellar_arrow_source.flight.backend import ledger_tables
     from stellar_arrow_source.flight.planning import plan
     from stellar_arrow_source.ledgers.endpoint import open_source
     from stellar_arrow_source.ledgers.source import RetryPolicy
     from stellar_arrow_source.preview.reading import read_rows
-    from stellar_arrow_source.tables import STREAMS, LedgerDecoder, find_stream
 
     names = None if columns is None else tuple(name.strip() for name in columns.split(","))
     request = StreamRequest(stream, start, columns=names, filter=condition)
-    wanted = plan(request.to_ticket(), Tables(STREAMS, find_stream, LedgerDecoder), config.passphrase)
+    tables = ledger_tables(config.ttp_mode)
+    wanted = plan(request.to_ticket(), tables, config.passphrase)
     stop = threading.Event()
     source = open_source(config.endpoint, passphrase=config.passphrase, retry=RetryPolicy(attempts=_RETRIES))
     with closing(source), draining(stop) as interruption, showing(ledgers, progress) as show:
         try:
             found = read_rows(
-                source, wanted, rows=rows, ledgers=ledgers, passphrase=config.passphrase or source.network_passphrase,
-                stop=stop, show=show,
+                source, tables, wanted, rows=rows, ledgers=ledgers,
+                passphrase=config.passphrase or source.network_passphrase, stop=stop, show=show,
             )  # fmt: skip
         except SourceUnavailableError as error:
             if config.endpoint != ServerConfig().endpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ import pyarrow as pa
 
 from stellar_arrow_client.errors import GapError, InvalidRequestError
 from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.planning import StreamPlan
 from stellar_arrow_source.ledgers.source import Bounds, LedgerSource
 from stellar_arrow_source.progress import Show
-from stellar_arrow_source.tables import LedgerDecoder
+
+_log = logging.getLogger(__name__)
 
 MAX_GROUP = 16
 """Most ledgers decoded at a time; the first group is one ledger, each group twice the one before."""
@@ -40,6 +43,7 @@ class Preview:
 
 def read_rows(
     source: LedgerSource,
+    tables: Tables,
     plan: StreamPlan,
     *,
     rows: int,
@@ -55,9 +59,10 @@ def read_rows(
     Raises:
         InvalidRequestError: the source does not have the start, or does not tell what it has.
         SourceUnavailableError: it does not answer, or has no ledger.
-        GapError, IntegrityError, DecodeError, NetworkMismatchError: of the source and the decoder.
+        GapError: a ledger is missing from ``start`` on, or the newest one is.
+        IntegrityError, DecodeError, NetworkMismatchError: of the source and the decoder.
     """
-    decoder = LedgerDecoder({plan.stream.name: plan.columns}, passphrase=passphrase)
+    decoder = tables.decoder({plan.stream.name: plan.columns}, passphrase=passphrase)
     found = Preview(pa.table([]), passphrase=passphrase)
     parts = [plan.schema.empty_table()]
     bounds, start = source.bounds(), plan.request.start
@@ -65,10 +70,11 @@ def read_rows(
     for first, last in groups:
         try:
             raw = list(source.ledgers(first, last, stop))
-        except GapError:
-            if start is None and bounds.oldest is None and found.first is not None:
-                break  # that is how a source that does not tell its oldest ledger ends
-            raise
+        except GapError as error:
+            if start is not None or found.first is None:
+                raise
+            _log.warning("%s", error)  # what is newer has been read
+            break
         if stop.is_set():
             break
         decoded = decoder.decode([ledger.xdr for ledger in raw])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from stellar_sdk.xdr import EnvelopeType, OperationType
 
+from stellar_arrow_source.modes import TransferMode
 from stellar_arrow_source.tables.common import TX_SOURCE_KEY
 from stellar_arrow_source.tables.expressions import At, ByOperation, Expression, FirstOf, MuxedKey, Plus, by_result
 from stellar_arrow_source.tables.frame import OPERATION_NEEDS, RESULT_PAIR, Batch, Frame, Integers
@@ -35,8 +36,6 @@ from stellar_arrow_source.xdr.positions import fee_account_changes, hypers_at
 from stellar_arrow_source.xdr.sha256 import hash_spans
 
 _T: Final = OperationType
-Mode = Literal["auto", "unified", "derived"]
-"""Where events come from: core's own where a transaction's meta has them (``auto``), or one way always."""
 
 _VERSION = At(LEDGER, "ledgerHeader.header.ledgerVersion")
 _META = At(TX_RESULT, "txApplyProcessing")
@@ -134,7 +133,7 @@ def _sites(batch: Batch, relation: Relation, matches: Any) -> NDArray[np.bool_]:
     return table[batch.arena.rows(relation.name)[:, 2]]
 
 
-def make_events(batch: Batch, mode: Mode = "auto") -> Events:
+def make_events(batch: Batch, mode: TransferMode = "auto") -> Events:
     """The token-transfer events of all ledgers, in the order of CAP-67: fees first, then operations, then refunds.
 
     Raises:
@@ -303,7 +302,7 @@ def _settle(
     return dropped
 
 
-def event_frame(mode: Mode = "auto") -> Any:
+def event_frame(mode: TransferMode = "auto") -> Any:
     """The frame of the stream: its rows are events."""
 
     def frame(batch: Batch) -> Frame:

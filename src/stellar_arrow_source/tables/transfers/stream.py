@@ -8,12 +8,13 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from stellar_arrow_source.modes import TransferMode
 from stellar_arrow_source.tables.amounts import DECIMAL, decimal_texts, decimals
 from stellar_arrow_source.tables.columns import derived, either
 from stellar_arrow_source.tables.common import LEDGER_COLUMNS, TRANSACTION_COLUMNS, TRANSACTION_HASH
 from stellar_arrow_source.tables.frame import Frame, Mask
 from stellar_arrow_source.tables.spec import Column, Stream
-from stellar_arrow_source.tables.transfers.assemble import READS, Events, Mode, event_frame, events_of
+from stellar_arrow_source.tables.transfers.assemble import READS, Events, event_frame, events_of
 from stellar_arrow_source.tables.transfers.layout import (
     AMOUNT,
     ASSET,
@@ -226,7 +227,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
 )
 
 
-def ttp_stream(mode: Mode = "auto") -> Stream:
+def ttp_stream(mode: TransferMode = "auto") -> Stream:
     """The stream, with events from where ``mode`` says."""
     return Stream(
         name="ttp_events",
