@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+NAME = "ttp-processor"
+
 _PORT = click.IntRange(0, 65535)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -89,8 +91,8 @@ def selection_options(function: F) -> F:
     return cast(F, run)
 
 
-@click.group("ttp-processor", cls=Group)
-@standard_options("ttp-processor")
+@click.group(NAME, cls=Group)
+@click.version_option(package_name=NAME, message="%(prog)s %(version)s")
 def command() -> None:
     """Hand on the token-transfer events of a stellar-arrow-source server: over gRPC, as files, as balances."""
 
@@ -129,6 +131,7 @@ def command() -> None:
 )
 @option("--metrics-host", default="127.0.0.1", envvar="METRICS_HOST", help="Address on which to serve the metrics.")
 @selection_options
+@standard_options(NAME)
 def serve(*, client: Client, selection: Selection, **settings: Any) -> None:
     """Serve the events of SERVER as the gRPC service token_transfer_service.EventService.
 
@@ -171,6 +174,7 @@ def serve(*, client: Client, selection: Selection, **settings: Any) -> None:
 )
 @selection_options
 @run_options
+@standard_options(NAME)
 def events(
     *,
     client: Client,

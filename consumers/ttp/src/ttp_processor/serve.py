@@ -81,6 +81,7 @@ async def _serve(
         client, metrics, condition=settings.condition, start=settings.start, max_calls=settings.max_calls
     )
     status = ServiceStatus()
+    status.set(False)  # until the Flight server answers
     server = BoundedServer(ServerReflection.extend([service, Health({service: [status]})]))
     tls = None
     if settings.tls_cert is not None and settings.tls_key is not None:

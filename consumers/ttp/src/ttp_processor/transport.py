@@ -11,6 +11,7 @@ import asyncio
 import ssl
 import time
 from asyncio import BaseTransport, Transport
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 from weakref import WeakSet
@@ -18,18 +19,17 @@ from weakref import WeakSet
 from grpclib.config import Configuration
 from grpclib.protocol import EventsProcessor, H2Protocol
 from grpclib.server import Server, Stream
-from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, UnknownFrameReceived
+from h2.events import DataReceived, Event, StreamReset, UnknownFrameReceived
 
 from stellar_arrow_client.errors import InvalidRequestError
 
 MAX_REQUEST_BYTES: Final = 64 * 1024
 """Most that a client may send in one call; requests have a few bytes."""
 
-MAX_UNSENT_BYTES: Final = 16 * 1024 * 1024
+MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 """Most that a connection may leave unread of what is sent without regard to windows, such as answers to pings."""
 
-_PIECE: Final = 64 * 1024
+_PIECE: Final = 16 * 1024
 _POLL_SECONDS: Final = 0.02
 _CONFIGURATION: Final = Configuration(http2_connection_window_size=1 << 20, http2_stream_window_size=MAX_REQUEST_BYTES)
 
@@ -44,7 +44,7 @@ async def send_framed(stream: Stream[_Request, _Reply], messages: memoryview) ->
 
 
 class _Processor(EventsProcessor):
-    """Resets a call whose request is too long, and passes over frames that it does not know (RFC 9113, 5.5)."""
+    """Ends connections whose client sends too much, and passes over frames that it does not know (RFC 9113, 5.5)."""
 
     def process(self, event: Event) -> None:
         if not isinstance(event, UnknownFrameReceived):
@@ -54,9 +54,11 @@ class _Processor(EventsProcessor):
         super().process_data_received(event)
         stream = self.streams.get(event.stream_id)
         if stream is not None and stream.data_received > MAX_REQUEST_BYTES:
-            stream.reset_nowait(ErrorCodes.ENHANCE_YOUR_CALM)
-            stream.__terminated__(f"the request has more than {MAX_REQUEST_BYTES} bytes")
-            self.handler.cancel(stream)
+            self.close(f"a call sends more than {MAX_REQUEST_BYTES} bytes")
+
+    def process_stream_reset(self, event: StreamReset) -> None:
+        with suppress(KeyError):  # its call has been cancelled already
+            super().process_stream_reset(event)
 
 
 class _Protocol(H2Protocol):

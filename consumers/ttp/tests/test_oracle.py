@@ -1,0 +1,90 @@
+"""Clients get exactly the events that the Go SDK's processor reads from the same ledgers: grpc-js and grpcio."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from consumers.ttp.tests.oracle import Event, check, event_of_message, events_of_store
+from consumers.ttp.tests.processes import SECONDS, Processor, call
+from stellar_arrow_source.flight.backend import Tables
+from stellar_arrow_source.ledgers.endpoint import open_source
+from stellar_arrow_source.tables import STREAMS, LedgerDecoder, find_stream
+from tests.support.corpus import ROOT, requires_corpus, requires_peers
+from tests.support.serving import serving
+
+pytestmark = [requires_corpus, requires_peers]
+
+TABLES = Tables(STREAMS, find_stream, LedgerDecoder)
+EVENTS = {"pubnet": 2701, "pubnet-2020-meta-v2": 728, "testnet-2022": 1351}
+"""Store → how many events its ledgers have."""
+
+Client = Callable[[Processor, int, int], list[Event]]
+
+
+def by_grpcio(processor: Processor, start: int, end: int) -> list[Event]:
+    with processor.channel() as channel:
+        return [event_of_message(message) for message in call(channel, start, end)]
+
+
+@pytest.fixture(params=["grpcio", "grpc-js"])
+def client(request: pytest.FixtureRequest) -> Client:
+    if request.param == "grpcio":
+        return by_grpcio
+    script: Path = request.getfixturevalue("node_client")
+
+    def by_grpc_js(processor: Processor, start: int, end: int) -> list[Event]:
+        done = subprocess.run(
+            ["node", str(script), processor.address, str(start), str(end)],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stderr)["code"] == "OK"
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return by_grpc_js
+
+
+@pytest.fixture(scope="module", params=EVENTS)
+def served(request: pytest.FixtureRequest) -> Iterator[tuple[str, Processor]]:
+    """A store, and a processor of its ledgers."""
+    endpoint = str(ROOT / request.param)
+    with (
+        serving(tables=TABLES, open_source=lambda: open_source(endpoint)) as flight,
+        Processor(f"127.0.0.1:{flight.port}") as processor,
+    ):
+        yield request.param, processor
+
+
+def runs(ledgers: Iterable[int]) -> list[range]:
+    """The ledgers in ascending order, those that follow each other together."""
+    found: list[range] = []
+    for ledger in sorted(ledgers):
+        if found and found[-1].stop == ledger:
+            found[-1] = range(found[-1].start, ledger + 1)
+        else:
+            found.append(range(ledger, ledger + 1))
+    return found
+
+
+def test_events_are_those_of_the_go_sdk(served: tuple[str, Processor], client: Client) -> None:
+    store, processor = served
+    wanted = events_of_store(store)
+    compared = 0
+    for ledgers in runs(wanted):
+        events = client(processor, ledgers[0], ledgers[-1])
+        assert [event["meta"]["ledger_sequence"] for event in events] == sorted(
+            event["meta"]["ledger_sequence"] for event in events
+        )
+        for ledger in ledgers:
+            got = [event for event in events if event["meta"]["ledger_sequence"] == ledger]
+            check(got, *wanted[ledger])
+            compared += len(got)
+    assert compared == EVENTS[store]
