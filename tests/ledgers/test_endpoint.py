@@ -46,7 +46,7 @@ def test_synthetic() -> None:
 @pytest.mark.parametrize(
     ("endpoint", "message"),
     [
-        ("s3://bucket/prefix", "s3:// is no supported kind of source.*use host:port"),
+        ("ftp://host/prefix", "ftp:// is no supported kind of source.*use host:port"),
         ("rpc+https://rpc.example", r"rpc\+https:// is no supported kind"),
         ("localhost", "is no endpoint of ledgers: use host:port"),
         ("", "is no endpoint"),

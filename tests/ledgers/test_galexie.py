@@ -12,14 +12,16 @@ import zstandard
 from stellar_arrow_client.errors import GapError, IntegrityError, StellarArrowError
 from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.ledgers import galexie
+from stellar_arrow_source.ledgers.folders import LocalFolder
 from stellar_arrow_source.ledgers.galexie import GalexieStore
 from stellar_arrow_source.ledgers.header import ledger_sequence
+from stellar_arrow_source.ledgers.layout import Span
 from tests.ledgers.stores import NEVER, Store, batch, compress, made
 from tests.support import corpus
 
 
 def opened(folder: Path) -> GalexieStore:
-    return GalexieStore(folder, endpoint=str(folder))
+    return GalexieStore(LocalFolder(folder), endpoint=str(folder))
 
 
 def read(store: GalexieStore, start: int, end: int) -> tuple[bytes, ...]:
@@ -215,9 +217,9 @@ def test_files_read_lately_are_kept_within_bounds(tmp_path: Path, monkeypatch: p
     reads: list[str] = []
     original = galexie._read_batch
 
-    def counting(path: Path, span: object) -> object:
-        reads.append(path.name)
-        return original(path, span)  # type: ignore[arg-type]
+    def counting(folder: LocalFolder, names: list[str], span: Span) -> object:
+        reads.append(names[0])
+        return original(folder, names, span)
 
     monkeypatch.setattr(galexie, "_read_batch", counting)
     store = opened(tmp_path)

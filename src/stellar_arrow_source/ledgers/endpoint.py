@@ -8,11 +8,16 @@ from urllib.parse import unquote, urlsplit
 
 from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_source.errors import NetworkMismatchError
+from stellar_arrow_source.ledgers.folders import LocalFolder
 from stellar_arrow_source.ledgers.galexie import GalexieStore
 from stellar_arrow_source.ledgers.grpc import GrpcSource
+from stellar_arrow_source.ledgers.objects import ObjectFolder
 from stellar_arrow_source.ledgers.source import LedgerSource, RetryPolicy
 
-SUPPORTED = "host:port, grpc://host:port, a folder, file:///folder or synthetic://"
+SUPPORTED = (
+    "host:port, grpc://host:port, a folder, file:///folder, s3://bucket/prefix, gs://bucket/prefix, "
+    "az://container/prefix or synthetic://"
+)
 """What an endpoint may look like, for help texts and errors."""
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
@@ -48,7 +53,7 @@ def _open(endpoint: str, retry: RetryPolicy) -> LedgerSource:
         if _HOST_PORT.fullmatch(endpoint) and not Path(endpoint).is_dir():
             return GrpcSource(endpoint, endpoint=endpoint, retry=retry)
         if "/" in endpoint or (endpoint and Path(endpoint).is_dir()):
-            return GalexieStore(Path(endpoint), endpoint=endpoint)
+            return GalexieStore(LocalFolder(Path(endpoint)), endpoint=endpoint)
         raise InvalidRequestError(f"{endpoint!r} is no endpoint of ledgers: use {SUPPORTED}")
     match scheme[1].lower():
         case "grpc":
@@ -57,7 +62,9 @@ def _open(endpoint: str, retry: RetryPolicy) -> LedgerSource:
                 raise InvalidRequestError(f"{without_credentials(endpoint)!r} names no host:port")
             return GrpcSource(target, endpoint=endpoint, retry=retry)
         case "file":
-            return GalexieStore(_file_path(endpoint), endpoint=endpoint)
+            return GalexieStore(LocalFolder(_file_path(endpoint)), endpoint=endpoint)
+        case "s3" | "gs" | "az":
+            return GalexieStore(ObjectFolder(endpoint, retry), endpoint=without_credentials(endpoint))
         case "synthetic":
             # Imported when asked for: it loads the whole of stellar_sdk.xdr.
             from stellar_arrow_source.ledgers.synthetic import SyntheticSource

