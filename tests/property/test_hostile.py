@@ -21,6 +21,7 @@ from stellar_arrow_source.tables import DecodedBatch
 from tests.differential.expected import expected_rows
 from tests.differential.expected.join import Ledger, transaction_hash
 from tests.differential.expected.schema import SCHEMAS
+from tests.differential.expected.values import arm
 from tests.property.hostile import assert_tells_where, attempt, run, seeds
 from tests.property.mutations import mutant
 from tests.property.nesting import NESTS, ledger_around, nested_ledger, nested_predicate, nested_value, words
@@ -163,7 +164,7 @@ def test_agreement_with_stellar_sdk_on_what_is_xdr() -> None:
 
 def is_beyond_columns(data: bytes) -> bool:
     """Well-formed XDR that the streams cannot show truly: a ledger sequence or time, or a difference of fees, that
-    does not fit its type, negative amounts in trades, and results that do not belong to their transaction."""
+    does not fit its type, negative amounts in trades, and results or meta that do not belong to their transaction."""
     meta = xdr.LedgerCloseMeta.from_xdr_bytes(data)
     if Ledger(meta, PUBNET).sequence >= 2**31:
         return True
@@ -177,11 +178,18 @@ def is_beyond_columns(data: bytes) -> bool:
             for name, value in row.items():
                 if types[stream, name] == "int64" and value is not None and not -(2**63) <= value < 2**63:
                     return True
+    transactions = Ledger(meta, PUBNET).transactions
+    if any(
+        len(operation_metas(tx.processed.tx_apply_processing)) not in {0, len(tx.operations)} for tx in transactions
+    ):
+        return True
     return any(amount < 0 for amount in traded_amounts(meta)) or any(
-        op.inner is not None and op.result.tr.type != op.type
-        for tx in Ledger(meta, PUBNET).transactions
-        for op in tx.operations
+        op.inner is not None and op.result.tr.type != op.type for tx in transactions for op in tx.operations
     )
+
+
+def operation_metas(meta: Any) -> list[Any]:
+    return meta.operations if meta.v == 0 else arm(meta).operations
 
 
 def traded_amounts(value: object) -> Iterator[int]:
