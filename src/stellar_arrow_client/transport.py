@@ -102,6 +102,8 @@ def typed_error(error: Exception, address: Address) -> StellarArrowError:
             return UnavailableError(f"the connection to {address} broke: {detail}")
         case flight.FlightUnauthenticatedError() | flight.FlightUnauthorizedError():
             return AuthenticationError(f"{address} refuses the credentials; give a valid token with --token")
+        case pa.ArrowInvalid() if detail == "FlightClient is closed":
+            return StellarArrowError(f"the client of {address} is closed; use it inside its with statement")
         case pa.ArrowInvalid() | pa.ArrowKeyError() | pa.ArrowTypeError():
             return IntegrityError(f"{address} sent what is not a valid record batch: {detail}")
         case _:

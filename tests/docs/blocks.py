@@ -1,4 +1,4 @@
-"""The code blocks of README.md, each with how it is tested, and a place where they can be run."""
+"""The code blocks of documentation, each with how it is tested, and a place where they can be run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEADING = re.compile(r"^##+ (.*)$", re.M)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block of the README.
+    """A fenced block of a page.
 
     Attributes:
         section: the heading that it stands under.
@@ -38,23 +38,23 @@ class Block:
     code: str
 
 
-def blocks() -> list[Block]:
+def blocks(page: str = README) -> list[Block]:
     found = []
-    for match in _FENCE.finditer(README):
-        headings = _HEADING.findall(README, 0, match.start())
+    for match in _FENCE.finditer(page):
+        headings = _HEADING.findall(page, 0, match.start())
         found.append(Block(headings[-1] if headings else "", match["test"], match["language"], match["code"]))
     return found
 
 
-def of(section: str, test: str) -> list[str]:
+def of(section: str, test: str, page: str = README) -> list[str]:
     """The code of the blocks of a section that are tested in one way; there is at least one."""
-    found = [block.code for block in blocks() if block.section == section and block.test == test]
-    assert found, f"the section {section!r} of README.md has no block marked {test!r}"
+    found = [block.code for block in blocks(page) if block.section == section and block.test == test]
+    assert found, f"the section {section!r} has no block marked {test!r}"
     return found
 
 
 class Newcomer:
-    """Types blocks of the README into a shell, in a folder of its own, with free ports in place of the usual ones."""
+    """Types blocks of a page into a shell, in a folder of its own, with free ports in place of the usual ones."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -68,6 +68,7 @@ def test_first_rows(newcomer: Newcomer) -> None:
 def test_first_stream_archive_and_analysis(newcomer: Newcomer) -> None:
     [serve] = blocks.of("First stream in Python", "background")
     [ours, filtered, plain_flight] = blocks.of("First stream in Python", "python")
+    [sql] = blocks.of("SQL and data frames", "python")
     [archive] = blocks.of("Archive and query", "shell")
     [query] = blocks.of("Archive and query", "sql")
     [analyse] = blocks.of("Live analytics", "shell")
@@ -77,6 +78,7 @@ def test_first_stream_archive_and_analysis(newcomer: Newcomer) -> None:
         assert said.startswith("ledgers 2 to ")
         assert 0 < int(newcomer.run(filtered, sys.executable, "-c")) < 1000
         assert int(newcomer.run(plain_flight, sys.executable, "-c")) > 100
+        answered = newcomer.run(sql, sys.executable, "-c")
         pattern = newcomer.run(archive).strip()
         *_, final = newcomer.run(analyse).splitlines()
     assert f"'./{pattern}'" in query
@@ -85,6 +87,7 @@ def test_first_stream_archive_and_analysis(newcomer: Newcomer) -> None:
     for day in duckdb.sql(here).to_arrow_table().to_pylist():
         volumes[day["asset_code"]] = volumes.get(day["asset_code"], 0) + int(day["daily_volume"])
     assert volumes["XLM"] > 0
+    assert dict(re.findall(r"^(\w+) +(\d+)$", answered, re.M)) == {code: str(sum_) for code, sum_ in volumes.items()}
     for code, volume in volumes.items():
         assert re.search(rf"\b{volume}\b", said), f"the first stream and the archive differ in {code}"
     result = json.loads(final)
