@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
@@ -95,6 +95,7 @@ class Decoded:
     batches: dict[str, pa.RecordBatch]
     row_ends: dict[str, np.ndarray]
     passphrase: str | None
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 class PlainDecoder:

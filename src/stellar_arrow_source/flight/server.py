@@ -86,6 +86,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self._analytics = analytics
         self._advertised = list(advertised)
         self._hub = LedgerHub(limiter.read_ahead_share)
+        self._logged_skips: set[str] = set()
         super().__init__((host, port), tls_certificates=[tls] if tls else None)
 
     def count_failure(self, error: Exception) -> None:
@@ -205,6 +206,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
 
         def observe(decoded: DecodedBatch, xdr_bytes: int, seconds: float) -> None:
             self._metrics.decoded(stream, len(decoded.sequences), xdr_bytes, seconds)
+            self._tell_skipped(decoded)
             if self._analytics:
                 self._analytics.observe(stream, decoded.sequences, decoded.batches[stream], decoded.row_ends[stream])
 
@@ -220,6 +222,18 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             newest=lambda: self._watch.newest,
             observe=observe,
         )
+
+    def _tell_skipped(self, decoded: DecodedBatch) -> None:
+        for skipped, number in decoded.skipped.items():
+            stream, _, reason = skipped.partition(": ")
+            self._metrics.skipped(stream, reason, number)
+            if skipped not in self._logged_skips:
+                self._logged_skips.add(skipped)
+                first, last = int(decoded.sequences[0]), int(decoded.sequences[-1])
+                _log.warning(
+                    "gave no row; counted in stellar_arrow_events_skipped_total, not logged again",
+                    stream=stream, reason=reason, number=number, first_ledger=first, last_ledger=last,
+                )  # fmt: skip
 
     def _poll(self, context: flight.ServerCallContext) -> None:
         if self._limiter.draining.is_set():

@@ -24,7 +24,10 @@ class Metrics:
         self._bytes = self._counter("bytes_served", "Arrow bytes put on the wire, before compression.")
         self._decoded_ledgers = self._counter("ledgers_decoded", "Ledgers decoded.")
         self._decoded_bytes = self._counter("xdr_bytes_decoded", "XDR bytes decoded.")
-        self._errors = self._counter("errors", "Failed calls and streams.", label="code")
+        self._skipped = self._counter(
+            "events_skipped", "Decoded events that gave no row although their kind should.", "stream", "reason"
+        )
+        self._errors = self._counter("errors", "Failed calls and streams.", "code")
         self._decode_seconds = Histogram(
             "stellar_arrow_decode_seconds",
             "Time of one decode call.",
@@ -35,8 +38,8 @@ class Metrics:
         build = Gauge("stellar_arrow_build_info", "Version of the server.", ("version",), registry=self._registry)
         build.labels(version("stellar-arrow-source")).set(1)
 
-    def _counter(self, name: str, description: str, label: str = "stream") -> Counter:
-        return Counter(f"stellar_arrow_{name}", description, (label,), registry=self._registry)
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(f"stellar_arrow_{name}", description, labels or ("stream",), registry=self._registry)
 
     def add_gauge(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Publish a value that is read whenever the metrics are."""
@@ -57,6 +60,9 @@ class Metrics:
         self._decoded_ledgers.labels(stream).inc(ledgers)
         self._decoded_bytes.labels(stream).inc(xdr_bytes)
         self._decode_seconds.labels(stream).observe(seconds)
+
+    def skipped(self, stream: str, reason: str, number: int) -> None:
+        self._skipped.labels(stream, reason).inc(number)
 
     def failed(self, code: str) -> None:
         self._errors.labels(code).inc()
