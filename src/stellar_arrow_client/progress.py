@@ -148,7 +148,7 @@ def _bar() -> Iterator[Reporter]:
         tasks: dict[int, bars.TaskID] = {}
 
         def report(streams: Sequence[Progress], /) -> None:
-            if len(streams) >= display.console.height:
+            if len(streams) >= max(display.console.height, 2):
                 streams = [together(streams)]
             for index, progress in enumerate(streams):
                 if index not in tasks:
