@@ -133,3 +133,36 @@ def ledger_around(found: Any, placeholder: bytes, nest: bytes, network_id: bytes
     tagged = network_id + xdr.EnvelopeType.ENVELOPE_TYPE_TX.to_bytes(4, "big") + tx.to_xdr_bytes()
     true_hash = sha256(tagged.replace(placeholder, nest)).digest()
     return bytes(whole.replace(placeholder, nest).replace(plain_hash, true_hash))
+
+
+VALUES: dict[str, Callable[[int], bytes]] = {"vectors": vectors, "map values": maps, "map keys": map_keys}
+
+
+def nested_entry(nest: bytes, place: str) -> bytes:
+    """LedgerCloseMeta V0 of no transaction and one upgrade, that makes contract data whose ``key`` or ``val`` is the
+    nest, or an instance that stores it as ``storage``."""
+    draw = Generator(1, budget=0)
+    placeholder = xdr.SCVal(xdr.SCValType.SCV_U64, u64=xdr.Uint64(MARK))
+    contract = xdr.SCAddress(xdr.SCAddressType.SC_ADDRESS_TYPE_CONTRACT, contract_id=xdr.ContractID(zero_hash()))
+    void = xdr.SCVal(xdr.SCValType.SCV_VOID)
+    executable = xdr.ContractExecutable(xdr.ContractExecutableType.CONTRACT_EXECUTABLE_STELLAR_ASSET)
+    instance = xdr.SCContractInstance(executable, xdr.SCMap([xdr.SCMapEntry(placeholder, void)]))
+    stored = xdr.SCVal(xdr.SCValType.SCV_CONTRACT_INSTANCE, instance=instance)
+    entry = draw.make(
+        xdr.ContractDataEntry,
+        contract=contract,
+        key=placeholder if place == "key" else void,
+        durability=xdr.ContractDataDurability.PERSISTENT,
+        val={"val": placeholder, "storage": stored}.get(place, void),
+    )
+    data = xdr.LedgerEntryData(xdr.LedgerEntryType.CONTRACT_DATA, contract_data=entry)
+    made = xdr.LedgerEntryChange(
+        xdr.LedgerEntryChangeType.LEDGER_ENTRY_CREATED, created=draw.make(xdr.LedgerEntry, data=data)
+    )
+    upgrade = draw.make(xdr.UpgradeEntryMeta, changes=xdr.LedgerEntryChanges([made]))
+    header = draw.make(xdr.LedgerHeaderHistoryEntry)
+    header.header.scp_value.close_time = xdr.TimePoint(xdr.Uint64(7))
+    body = xdr.LedgerCloseMetaV0(header, xdr.TransactionSet(zero_hash(), []), [], [upgrade], [])
+    whole = xdr.LedgerCloseMeta(0, v0=body).to_xdr_bytes()
+    assert whole.count(placeholder.to_xdr_bytes()) == 1
+    return bytes(whole.replace(placeholder.to_xdr_bytes(), nest))

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from enum import Enum
 from hashlib import sha256
@@ -17,14 +18,23 @@ from stellar_sdk import xdr
 
 from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_source.errors import DecodeError
-from stellar_arrow_source.tables import DecodedBatch
+from stellar_arrow_source.tables import DecodedBatch, LedgerDecoder
 from tests.differential.expected import expected_rows
 from tests.differential.expected.join import Ledger, transaction_hash
 from tests.differential.expected.schema import SCHEMAS
 from tests.differential.expected.values import arm
 from tests.property.hostile import assert_tells_where, attempt, run, seeds
 from tests.property.mutations import mutant
-from tests.property.nesting import NESTS, ledger_around, nested_ledger, nested_predicate, nested_value, words
+from tests.property.nesting import (
+    NESTS,
+    VALUES,
+    ledger_around,
+    nested_entry,
+    nested_ledger,
+    nested_predicate,
+    nested_value,
+    words,
+)
 from tests.support.corpus import PUBNET
 from tests.support.decoding import STREAMS, differences, full_decoder
 from tests.support.made_ledgers import made_ledger
@@ -51,6 +61,7 @@ def test_no_read_beyond_an_array(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr[-4000:]
 
 
+ENTRY_STREAMS = ("ledger_entry_changes", "contract_data")
 NETWORK_ID = sha256(PUBNET.encode()).digest()
 
 
@@ -72,6 +83,40 @@ def test_deep_nesting_neither_crashes_nor_hangs(kind: str, depth: int) -> None:
         assert isinstance(outcome, DecodedBatch), f"refused a depth that the network could reach: {outcome}"
     if depth >= 1500:
         assert isinstance(outcome, DecodeError)
+
+
+@pytest.mark.parametrize("place", ["key", "val", "storage"])
+@pytest.mark.parametrize("kind", VALUES)
+def test_nested_contract_data_is_read_or_refused(kind: str, place: str) -> None:
+    decoder = full_decoder(PUBNET, ENTRY_STREAMS)
+    for depth in (0, 1, 5, 60):
+        data = nested_entry(VALUES[kind](depth), place)
+        batches = decoder.decode([data]).batches
+        expected = expected_rows(data, PUBNET)
+        for stream in ENTRY_STREAMS:
+            assert len(expected[stream]) == 1
+            assert not differences(f"depth {depth}", expected[stream], batches[stream].to_pylist())
+    for depth in (490, 1000, 1023, 1024, 1025, 1500, 20_000, 400_000):
+        outcome = attempt(decoder, nested_entry(VALUES[kind](depth), place))
+        if depth <= 490:
+            assert isinstance(outcome, DecodedBatch), f"refused a depth that the network could reach: {outcome}"
+        if depth >= 1500:
+            assert isinstance(outcome, DecodeError)
+
+
+def test_much_storage_takes_linear_time() -> None:
+    """A million keys that are nearly the one looked for, in an instance of an asset's contract."""
+    count = 1_000_000
+    near = words(16, 1, 1, 15, 9) + b"AssetInfx\0\0\0" + words(1)  # ["AssetInfx"] → void
+    one = nested_entry(near[:-4], "storage")
+    at = one.index(words(1) + near)
+    data = one[:at] + words(count) + near * count + one[at + 4 + len(near) :]
+    columns = {"contract_data": ("contract_id", "asset_type", "balance_raw")}
+    decoder = LedgerDecoder(columns, passphrase=PUBNET)
+    decoder.decode([one])
+    began = time.perf_counter()
+    assert decoder.decode([data]).batches["contract_data"].to_pylist()[0]["asset_type"] is None
+    assert time.perf_counter() - began < 5
 
 
 def test_absent_pointers_are_null_in_json() -> None:
