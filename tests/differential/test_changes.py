@@ -30,6 +30,6 @@ def test_every_state_is_what_the_change_before_left() -> None:
                 elif before is not None:
                     raise AssertionError(f"{ledger.id}: {kind} without the state before it")
                 entries[key] = entry
-    # Transactions of the parallel phase that prolong the life of one entry each start from the same.
+    # Transactions of the parallel phase that prolong the life of one entry each start from the same (CAP-63).
     assert broken == {"ttl": 9}
     assert checked[STATE] == 15903

@@ -3,7 +3,8 @@
 LedgerCloseMeta lists changes by transaction, but a ledger charges all fees before it applies the first transaction,
 runs what precedes the operations of all transactions of the parallel phase before the first of their operations
 (CAP-63), and gives fees back at the end. Only in the order of these phases is every STATE what the change of the same
-key before it left; transactions of the parallel phase that prolong the life of one entry each start from the same.
+key before it left; transactions of the parallel phase that prolong the life of one entry each start from the same,
+and the ledger keeps the greatest of what they say, as the stream ``ttl`` does.
 """
 
 from __future__ import annotations

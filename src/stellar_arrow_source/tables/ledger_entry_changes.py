@@ -211,7 +211,9 @@ LEDGER_ENTRY_CHANGES: Final = Stream(
     description=(
         "one row per change of a ledger entry, in the order in which they took effect: all fees, then transaction by "
         "transaction what precedes, does and follows its operations (of the parallel phase, first what precedes the "
-        "operations of all its transactions), then fees given back after that, then upgrades"
+        "operations of all its transactions), then fees given back after that, then upgrades; transactions of the "
+        "parallel phase that prolong the life of one entry start from the same TTL, of which the ledger keeps the "
+        "greatest: see ttl"
     ),
     frame=changes,
     reads=CHANGE_NEEDS,
