@@ -87,8 +87,3 @@ def test_nothing_is_lost_or_doubled_when_all_are_killed(node_client: Path, tmp_p
     assert set(breaks) == {"UNAVAILABLE"}, (
         "the processor was killed, and only the processor's end is seen by the client"
     )
-
-
-@pytest.fixture(autouse=True)
-def _enough_time(request: pytest.FixtureRequest) -> None:
-    request.node.add_marker(pytest.mark.timeout(180))

@@ -6,12 +6,6 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from parquet_consumer.archive import Archive
-from parquet_consumer.files import FileOptions
-from parquet_consumer.partitions import Partitioning
-from parquet_consumer.plan import plan_targets
-from parquet_consumer.sink import ParquetSink
-
 from stellar_arrow_client.client import Client
 from stellar_arrow_client.errors import ExitCode
 from stellar_arrow_client.options import RunOptions
@@ -46,6 +40,12 @@ def write_parquet(
     checkpoint_seconds: float,
 ) -> int:
     """An archive of parquet-consumer, partitioned by day, with all columns of the stream; the exit code."""
+    from parquet_consumer.archive import Archive  # loads slowly
+    from parquet_consumer.files import FileOptions
+    from parquet_consumer.partitions import Partitioning
+    from parquet_consumer.plan import plan_targets
+    from parquet_consumer.sink import ParquetSink
+
     partitioning = Partitioning.parse("hive")
     wanted = StreamRequest(STREAM, start, end, None, condition)
     [target] = plan_targets(client, output, [STREAM], wanted, partitioning)

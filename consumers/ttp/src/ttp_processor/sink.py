@@ -99,12 +99,13 @@ class LinesFile:
             StellarArrowError: the disk is full or cannot be written.
         """
         assert self._file is not None
+        if self._first is None:
+            self._first = self._next = cursor.first
+            self.checkpoint()  # from here on, the file is known to be ours
         try:
             self._file.write(lines(batch))
         except OSError as error:
             raise _failure(self._path, error) from error
-        if self._first is None:
-            self._first = cursor.first
         self._next = cursor.cursor
 
     def checkpoint(self) -> int | None:
