@@ -27,10 +27,11 @@ ENTRY_TYPES = {
     "ttl": "ttl",
 }
 """State stream with one row per entry → type of its entries."""
-CHANGES, ACCOUNTS, SIGNERS = "ledger_entry_changes", "accounts", "account_signers"
+CHANGES, ACCOUNTS, SIGNERS, EVICTED = "ledger_entry_changes", "accounts", "account_signers", "evicted_keys"
 COLUMNS = {
     CHANGES: ("change_type", "ledger_entry_type", "ledger_key_hash", "ledger_entry_xdr"),
     SIGNERS: ("ledger_key_hash", "signer", "weight", "sponsor", "deleted"),
+    EVICTED: ("ledger_key_hash",),
     **dict.fromkeys(ENTRY_TYPES, ("ledger_key_hash", "deleted", "ledger_entry_xdr")),
 }
 BEFORE = {"LEDGER_ENTRY_STATE"}
@@ -44,6 +45,7 @@ AT_LEAST = {
         "contract_data": 40,
         "contract_code": 80,
         "ttl": 390,
+        "evicted_keys": 12,
     },
     "synthetic": {"accounts": 2000, "trust_lines": 500, "offers": 50, "claimable_balances": 50, "liquidity_pools": 50},
 }
@@ -96,7 +98,7 @@ def decoded(history: History) -> Iterator[Decoded]:
 
 
 def test_states_kept_by_key_are_what_later_ledgers_start_from(kind: str) -> None:
-    """In a ledger the first change of an entry tells what it was: what the ledgers before left."""
+    """In a ledger the first change of an entry tells what it was: what the ledgers before left, unless evicted."""
     checked: Counter[str] = Counter()
     for history in histories(kind):
         state: dict[bytes, bytes | None] = {}
@@ -113,6 +115,10 @@ def test_states_kept_by_key_are_what_later_ledgers_start_from(kind: str) -> None
                         assert state[key] == entry, f"{where} {stream}: another state than the ledgers before left"
                         checked[stream] += 1
                 state.update((key, entry) for key, _, entry in rows[stream])
+            for (key,) in rows[EVICTED]:
+                assert state.get(key) is not None, f"{where}: evicted what does not live"
+                state[key] = None
+                checked[EVICTED] += 1
     assert checked >= Counter(AT_LEAST[kind]), checked
 
 

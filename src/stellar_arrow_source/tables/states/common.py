@@ -1,6 +1,7 @@
 """What the state streams share: a stream is a declaration over the last change of each key.
 
-Whoever takes the rows in order and keeps the latest of each ``ledger_key_hash`` holds the state of the ledger.
+Whoever takes the rows in order and keeps the latest of each ``ledger_key_hash`` holds the state of the ledger; contract
+data, contract code and TTLs also end by eviction, which no change tells but the stream ``evicted_keys``.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ _SPONSORED: Final = frozenset(
 )
 """Types of entries whose reserve another account may hold (CAP-33)."""
 
+EVICTION: Final = "; entries evicted, after all changes of a ledger, have no row here but in evicted_keys"
+_EVICTED: Final = frozenset({LedgerEntryType.CONTRACT_DATA, LedgerEntryType.CONTRACT_CODE})
+
 CHANGE_COLUMNS: Final[tuple[Column, ...]] = (
     LAST_MODIFIED_LEDGER,
     derived(
@@ -85,7 +89,8 @@ def state_stream(name: str, kind: LedgerEntryType, what: str, columns: tuple[Col
     sponsor = (SPONSOR_COLUMN,) if kind in _SPONSORED else ()
     return Stream(
         name=name,
-        description=f"one row per {what} and ledger that changed it: what the ledger's last change of it left",
+        description=f"one row per {what} and ledger that changed it: what the ledger's last change of it left"
+        + (EVICTION if kind in _EVICTED else ""),
         frame=lambda batch: last_changes(batch, kind),
         reads=(*CHANGE_NEEDS, *KEY_NEEDS),
         columns=(*LEDGER_COLUMNS, *columns, *sponsor, *CHANGE_COLUMNS, *_ENTRY_COLUMNS),

@@ -18,7 +18,7 @@ from stellar_arrow_source.tables.changes import in_entry, in_key, is_removed
 from stellar_arrow_source.tables.changes_kernels import longest_lives
 from stellar_arrow_source.tables.columns import digest, number
 from stellar_arrow_source.tables.frame import Frame, Integers
-from stellar_arrow_source.tables.states.common import changes_of, one_of_each_key, state_stream
+from stellar_arrow_source.tables.states.common import EVICTION, changes_of, one_of_each_key, state_stream
 
 _LIVE_UNTIL: Final = in_entry({LedgerEntryType.TTL: "ttl.liveUntilLedgerSeq"})
 
@@ -52,7 +52,8 @@ _LAST: Final = state_stream(
 TTL: Final = replace(
     _LAST,
     description="one row per TTL entry and ledger that changed it: what the ledger left, which is the longest life that"
-    " its changes gave since it was last removed (CAP-63: those of parallel transactions are not one after the other)",
+    " its changes gave since it was last removed (CAP-63: those of parallel transactions are not one after the other)"
+    + EVICTION,
     frame=lambda batch: one_of_each_key(changes_of(batch, LedgerEntryType.TTL), _longest),
     reads=(*_LAST.reads, _LIVE_UNTIL),
 )
