@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from pyarrow.fs import LocalFileSystem
 
 from stellar_arrow_client.display import PREVIEWED_ROWS, Preview, columns_html
 from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 REPORT_SECONDS: Final = 0.1
 
 
-class Rows(ds.Dataset):  # type: ignore[misc]
+_NOT_A_FILE: Final = "/rows of a server can be scanned only; read them first, with to_table()"
+
+
+class Rows(ds.FileSystemDataset):  # type: ignore[misc]
     """The rows of a stream over a range of ledgers, as a dataset: nothing is read before it is asked for.
 
     It is a :class:`pyarrow.dataset.Dataset`, so that DuckDB, Polars and others that scan datasets ask the server for
@@ -53,7 +57,9 @@ class Rows(ds.Dataset):  # type: ignore[misc]
         progress: bool = False,
         on_error: Callable[[StellarArrowError], None] | None = None,
     ) -> None:
-        # Not Dataset's own __init__: there is no C++ dataset behind this one.
+        # What reaches past scanner() for a C++ dataset finds a file that is not there, rather than no dataset at all.
+        nowhere = ds.IpcFileFormat().make_fragment(_NOT_A_FILE, LocalFileSystem())
+        super().__init__([nowhere], pa.schema([]), ds.IpcFileFormat())
         self.request = request
         self._client = client
         self._schema = schema
@@ -191,12 +197,9 @@ class Rows(ds.Dataset):  # type: ignore[misc]
             self._on_error(error)
 
     def _refuse(self, *_arguments: object, **_options: object) -> NoReturn:
-        raise NotImplementedError("rows of a server can be scanned only; read them first, with to_table()")
+        raise NotImplementedError(_NOT_A_FILE[1:])
 
-    # What Dataset would do on its C++ dataset, which is not there.
-    filter = join = join_asof = sort_by = replace_schema = get_fragments = _get_fragments = _refuse
-    partition_expression = property(_refuse)
-    _scan_options = _scanner_options = _refuse
+    filter = join = join_asof = sort_by = replace_schema = get_fragments = _refuse
 
 
 class RowScanner:
