@@ -47,7 +47,7 @@ def test_synthetic() -> None:
     ("endpoint", "message"),
     [
         ("ftp://host/prefix", "ftp:// is no supported kind of source.*use host:port"),
-        ("rpc+https://rpc.example", r"rpc\+https:// is no supported kind"),
+        ("rpc+https:///path", r"must name a host: use rpc\+https://host/path"),
         ("localhost", "is no endpoint of ledgers: use host:port"),
         ("", "is no endpoint"),
         ("grpc://localhost", "names no host:port"),

@@ -12,11 +12,12 @@ from stellar_arrow_source.ledgers.folders import LocalFolder
 from stellar_arrow_source.ledgers.galexie import GalexieStore
 from stellar_arrow_source.ledgers.grpc import GrpcSource
 from stellar_arrow_source.ledgers.objects import ObjectFolder
+from stellar_arrow_source.ledgers.rpc import RpcSource
 from stellar_arrow_source.ledgers.source import LedgerSource, RetryPolicy
 
 SUPPORTED = (
     "host:port, grpc://host:port, a folder, file:///folder, s3://bucket/prefix, gs://bucket/prefix, "
-    "az://container/prefix or synthetic://"
+    "az://container/prefix, rpc+https://host/path or synthetic://"
 )
 """What an endpoint may look like, for help texts and errors."""
 
@@ -65,6 +66,8 @@ def _open(endpoint: str, retry: RetryPolicy) -> LedgerSource:
             return GalexieStore(LocalFolder(_file_path(endpoint)), endpoint=endpoint)
         case "s3" | "gs" | "az":
             return GalexieStore(ObjectFolder(endpoint, retry), endpoint=without_credentials(endpoint))
+        case "rpc+https" | "rpc+http":
+            return RpcSource(endpoint, retry=retry)
         case "synthetic":
             # Imported when asked for: it loads the whole of stellar_sdk.xdr.
             from stellar_arrow_source.ledgers.synthetic import SyntheticSource
@@ -84,5 +87,6 @@ def _file_path(endpoint: str) -> Path:
 
 
 def without_credentials(endpoint: str) -> str:
-    """The endpoint with ``user:password@`` cut out."""
-    return re.sub(r"(?<=://)[^/@]*@", "", endpoint)
+    """The endpoint with ``user:password@`` cut out; of an RPC server, path and query too, for keys stand there."""
+    bare = re.sub(r"(?<=://)[^/@]*@", "", endpoint)
+    return re.sub(r"(?i)^(rpc\+https?://[^/?#]*).*", r"\1", bare, flags=re.DOTALL)

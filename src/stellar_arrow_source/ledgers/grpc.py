@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import grpc
@@ -14,6 +14,7 @@ from stellar_arrow_client.errors import AuthenticationError, GapError, Integrity
 from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.ledgers import raw_ledger_service_pb2 as pb
 from stellar_arrow_source.ledgers.header import ledger_sequence
+from stellar_arrow_source.ledgers.paging import PageSize
 from stellar_arrow_source.ledgers.source import POLL_SECONDS, Bounds, RawLedger, RetryPolicy
 from stellar_arrow_source.ledgers.wire import decode_ledger, decode_range
 
@@ -81,7 +82,7 @@ class GrpcSource:
 
     def ledgers(self, start: int, end: int | None, stop: threading.Event) -> Iterator[RawLedger]:
         """See :meth:`stellar_arrow_source.ledgers.source.LedgerSource.ledgers`."""
-        expected, failures, size = start, 0, _PageSize()
+        expected, failures, size = start, 0, PageSize(_PAGE_BYTES, _MAX_PAGE)
         while not stop.is_set() and (end is None or expected <= end):
             try:
                 for ledger in self._attempt(expected, end, size, stop):
@@ -108,7 +109,7 @@ class GrpcSource:
         """Close the connection."""
         self._channel.close()
 
-    def _attempt(self, start: int, end: int | None, size: _PageSize, stop: threading.Event) -> Iterator[RawLedger]:
+    def _attempt(self, start: int, end: int | None, size: PageSize, stop: threading.Event) -> Iterator[RawLedger]:
         """Ledgers from ``start`` until the range is done, the stream ends or a call fails."""
         if self._has_range:
             for ledger in self._pages(start, end, size, stop):
@@ -117,7 +118,7 @@ class GrpcSource:
         if not stop.is_set() and (end is None or start <= end):
             yield from self._follow(start, end, stop)
 
-    def _pages(self, start: int, end: int | None, size: _PageSize, stop: threading.Event) -> Iterator[RawLedger]:
+    def _pages(self, start: int, end: int | None, size: PageSize, stop: threading.Event) -> Iterator[RawLedger]:
         """Bounded calls, several in flight, as far as the server's newest ledger."""
         pages: deque[_Page] = deque()
         upcoming = start  # first ledger that no call asks for yet
@@ -212,26 +213,6 @@ class _Page:
             except grpc.FutureTimeoutError:
                 continue
         return None
-
-
-class _PageSize:
-    """How many ledgers to ask for in one call, so that the answer holds about :data:`_PAGE_BYTES`."""
-
-    def __init__(self) -> None:
-        self.ledgers = 4
-        self.known = False  # whether an answer has told how large the ledgers are
-
-    def learn(self, ledgers: Sequence[RawLedger]) -> None:
-        """Adapt to the ledgers of an answer; growth is gradual, since ledgers differ much in size."""
-        if not ledgers:
-            return
-        average = 1 + sum(len(ledger.xdr) for ledger in ledgers) // len(ledgers)
-        self.ledgers = max(1, min(_PAGE_BYTES // average, 4 * self.ledgers, _MAX_PAGE))
-        self.known = True
-
-    def shrink(self) -> None:
-        """After an answer that was too large to be received."""
-        self.ledgers = max(1, self.ledgers // 4)
 
 
 class _StreamEnded(grpc.RpcError):  # type: ignore[misc]  # grpc has no types
