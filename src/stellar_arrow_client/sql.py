@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from html import escape
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -183,11 +184,22 @@ class Answer:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.reader().__arrow_c_stream__(requested_schema)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return str(self.preview())
 
+    def __repr__(self) -> str:
+        return self._repr_mimebundle_()["text/plain"]
+
     def _repr_html_(self) -> str:
-        return self.preview()._repr_html_()
+        return self._repr_mimebundle_()["text/html"]
+
+    def _repr_mimebundle_(self, **_options: object) -> dict[str, str]:
+        """Both forms from one run, since notebooks ask for both; a failure is shown, not raised once for each."""
+        try:
+            preview = self.preview()
+        except StellarArrowError as error:
+            return {"text/plain": f"{self._query}\n{error}", "text/html": f"<p>{escape(str(error))}</p>"}
+        return {"text/plain": str(preview), "text/html": preview._repr_html_()}
 
     def _table(self, relation: duckdb.DuckDBPyRelation | None) -> pa.Table:
         with self._connection.typed_errors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections import Counter
@@ -259,6 +260,10 @@ def test_a_range_that_is_open_is_refused(connection: Connection, query: str, mes
     ):
         with pytest.raises(InvalidRequestError, match=message):
             read()
+    with pytest.raises(InvalidRequestError, match=message):
+        str(answer)
+    for shown in (repr(answer), answer._repr_html_()):
+        assert re.search(message, shown)
     assert connection.sql("SELECT 5").fetchall() == [(5,)]
 
 
@@ -283,6 +288,7 @@ def test_answers_in_every_form(connection: Connection) -> None:
     assert answer.preview(3).table.equals(table.slice(0, 3))
     assert repr(answer).splitlines()[1] == "ledger_sequence  amount"
     assert "<th>amount</th>" in answer._repr_html_()
+    assert answer._repr_mimebundle_() == {"text/plain": repr(answer), "text/html": answer._repr_html_()}
 
 
 def test_parameters_and_statements(connection: Connection) -> None:
