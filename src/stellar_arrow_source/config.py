@@ -44,7 +44,14 @@ class ServerConfig:
         "localhost:50053",
         "--source",
         "SOURCE_ENDPOINT",
-        "Where ledgers come from: host:port or grpc://, a folder or file://, synthetic://.",
+        "Where ledgers come from: host:port or grpc://, a folder or file://, s3://, gs:// or az://, rpc+https://,"
+        " synthetic://. Several with commas between are equal: where one is away, the next is used.",
+    )
+    live_endpoint: str | None = _setting(
+        None,
+        "--live",
+        "LIVE_ENDPOINT",
+        "Where to go on when the ledgers of --source end, such as an RPC server after a store; the same forms.",
     )
     mock_data: bool = _setting(
         False,
@@ -151,7 +158,7 @@ source_options = _options(
     [
         setting
         for setting in dataclasses.fields(ServerConfig)
-        if setting.name in ("source_endpoint", "mock_data", "network_passphrase", "ttp_mode")
+        if setting.name in ("source_endpoint", "live_endpoint", "mock_data", "network_passphrase", "ttp_mode")
     ]
 )
 """Give it those that say what ledgers and rows there are."""

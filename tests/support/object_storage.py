@@ -42,8 +42,9 @@ class S3Server:
         environment: what a client that may read and write needs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, public_bucket: str = PUBLIC_BUCKET) -> None:
         self._folder = folder
+        self._buckets = (BUCKET, public_bucket)
         self._ports = _free_ports(4)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = self._ports[3]
@@ -54,7 +55,7 @@ class S3Server:
             "AWS_REGION": "us-east-1",
             "AWS_ENDPOINT_URL": self.endpoint,
         }
-        reader = {"name": "anonymous", "actions": [f"Read:{PUBLIC_BUCKET}", f"List:{PUBLIC_BUCKET}"]}
+        reader = {"name": "anonymous", "actions": [f"Read:{public_bucket}", f"List:{public_bucket}"]}
         writer = {
             "name": _KEY,
             "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}],
@@ -104,7 +105,7 @@ class S3Server:
             region="us-east-1",
             allow_bucket_creation=True,
         )
-        for bucket in (BUCKET, PUBLIC_BUCKET):
+        for bucket in self._buckets:
             client.create_dir(bucket)
 
     def store(self, bucket: str, prefix: str = "") -> S3Store:

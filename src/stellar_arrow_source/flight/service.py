@@ -117,7 +117,7 @@ class Service:
             "reasons": reasons,
             "version": version("stellar-arrow-source"),
             "uptime_seconds": round(time.monotonic() - self._began, 3),
-            "source": without_credentials(self._config.endpoint),
+            "source": _source_names(self._config),
             "network": network_name(passphrase) if passphrase else None,
             "newest_ledger": self._watch.newest,
             "open_streams": self._limiter.open_streams,
@@ -134,7 +134,7 @@ class Service:
             "serving",
             flight=self.location,
             monitoring=f"http://{_bracketed(self._config.host)}:{self.health_port}",
-            source=without_credentials(self._config.endpoint),
+            source=_source_names(self._config),
             streams=[stream.name for stream in self._tables.streams],
         )
         if not self._config.loopback_only:
@@ -217,6 +217,11 @@ def run(service: Service) -> NoReturn:
     # Leaving the interpreter in order takes a second, for the compiled kernels, and for ever while a client
     # that does not read holds its stream open. Nothing is left to be saved.
     os._exit(ExitCode.OK)
+
+
+def _source_names(config: ServerConfig) -> str:
+    live = f", then {without_credentials(config.live_endpoint)}" if config.live_endpoint else ""
+    return without_credentials(config.endpoint) + live
 
 
 def _bracketed(host: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,6 +12,7 @@ from stellar_arrow_source.errors import NetworkMismatchError
 from stellar_arrow_source.ledgers.folders import LocalFolder
 from stellar_arrow_source.ledgers.galexie import GalexieStore
 from stellar_arrow_source.ledgers.grpc import GrpcSource
+from stellar_arrow_source.ledgers.joined import Failover, HistoryAndLive
 from stellar_arrow_source.ledgers.objects import ObjectFolder
 from stellar_arrow_source.ledgers.rpc import RpcSource
 from stellar_arrow_source.ledgers.source import LedgerSource, RetryPolicy
@@ -25,20 +27,31 @@ _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
-def open_source(endpoint: str, *, passphrase: str | None = None, retry: RetryPolicy | None = None) -> LedgerSource:
-    """Open the source that an endpoint names; a gRPC server is not called before it is read from.
+def open_source(
+    endpoint: str, *, live: str | None = None, passphrase: str | None = None, retry: RetryPolicy | None = None
+) -> LedgerSource:
+    """Open the source that an endpoint names; a server is not called before it is read from.
 
     Args:
-        endpoint: one of the forms of :data:`SUPPORTED`.
+        endpoint: one of the forms of :data:`SUPPORTED`, or several with commas between: equal ones, of which the
+            next is used where one cannot be reached.
+        live: where to go on when the ledgers of ``endpoint`` end; the same forms.
         passphrase: network passphrase that the source must have where it declares one.
         retry: how to reconnect; :class:`RetryPolicy` as it is by default.
 
     Raises:
         InvalidRequestError: the endpoint cannot be understood or its kind is not supported.
-        NetworkMismatchError: the source declares another network than ``passphrase``.
+        NetworkMismatchError: the source declares another network than ``passphrase``, or than its fellows.
         SourceUnavailableError: a folder does not exist or cannot be read.
     """
-    source = _open(endpoint, retry or RetryPolicy())
+    policy = retry or RetryPolicy()
+    source = _open_all(endpoint, policy)
+    if live is not None:
+        try:
+            source = HistoryAndLive(source, _open_all(live, policy))
+        except Exception:
+            source.close()
+            raise
     declared = source.network_passphrase
     if passphrase is not None and declared is not None and declared != passphrase:
         source.close()
@@ -46,6 +59,13 @@ def open_source(endpoint: str, *, passphrase: str | None = None, retry: RetryPol
             f"{source.endpoint} declares the network {declared!r}, but {passphrase!r} is configured"
         )
     return source
+
+
+def _open_all(endpoints: str, retry: RetryPolicy) -> LedgerSource:
+    given = [endpoint.strip() for endpoint in endpoints.split(",")]
+    if len(given) == 1:
+        return _open(given[0], retry)
+    return Failover({without_credentials(endpoint): partial(_open, endpoint, retry) for endpoint in given})
 
 
 def _open(endpoint: str, retry: RetryPolicy) -> LedgerSource:
@@ -86,7 +106,7 @@ def _file_path(endpoint: str) -> Path:
     return Path(unquote(parts.path))
 
 
-def without_credentials(endpoint: str) -> str:
-    """The endpoint with ``user:password@`` cut out; of an RPC server, path and query too, for keys stand there."""
-    bare = re.sub(r"(?<=://)[^/@]*@", "", endpoint)
-    return re.sub(r"(?i)^(rpc\+https?://[^/?#]*).*", r"\1", bare, flags=re.DOTALL)
+def without_credentials(endpoints: str) -> str:
+    """Endpoints with ``user:password@`` cut out; of RPC servers, path and query too, for keys stand there."""
+    bare = [re.sub(r"(?<=://)[^/@]*@", "", endpoint.strip()) for endpoint in endpoints.split(",")]
+    return ", ".join(re.sub(r"(?is)^(rpc\+https?://[^/?#]*).*", r"\1", endpoint) for endpoint in bare)

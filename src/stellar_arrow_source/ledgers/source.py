@@ -62,8 +62,11 @@ class LedgerSource(Protocol):
         network_passphrase: passphrase that the source itself declares, or None.
     """
 
-    endpoint: str
-    network_passphrase: str | None
+    @property
+    def endpoint(self) -> str: ...
+
+    @property
+    def network_passphrase(self) -> str | None: ...
 
     def bounds(self) -> Bounds:
         """The ledgers that are there now.

@@ -70,7 +70,9 @@ def head(
     tables = ledger_tables(config.ttp_mode)
     wanted = plan(request.to_ticket(), tables, config.passphrase)
     stop = threading.Event()
-    source = open_source(config.endpoint, passphrase=config.passphrase, retry=RetryPolicy(attempts=_RETRIES))
+    source = open_source(
+        config.endpoint, live=config.live_endpoint, passphrase=config.passphrase, retry=RetryPolicy(attempts=_RETRIES)
+    )
     with closing(source), draining(stop) as interruption, showing(ledgers, progress) as show:
         try:
             found = read_rows(
