@@ -6,7 +6,7 @@ The checks are the same, and tests hold the two against each other over the corp
 from __future__ import annotations
 
 import ctypes
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 import llvmlite.binding as llvm
@@ -82,15 +82,23 @@ def _compile(text: str) -> llvm.ExecutionEngine:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-    machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=1, jit=True)
-    module = llvm.parse_assembly(text)
-    cached = code_cache.load(text, cpu, features)
-    if cached is None:
-        module.verify()
-        # levels 2 and 2 take 1.4 times as long and give the same speed
-        builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
-        builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.set_object_cache(lambda _, code: code_cache.store(text, cpu, features, code), lambda _: cached)
+    target = partial(llvm.Target.from_default_triple().create_target_machine, cpu, features, opt=1, jit=True)
+    code = code_cache.load(text, cpu, features)
+    if code is None:
+        code = _machine_code(text, target())
+        code_cache.store(text, cpu, features, code)
+    # an empty module, as one with the text keeps some five megabytes of LLVM's objects in memory
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine
+
+
+def _machine_code(text: str, machine: llvm.TargetMachine) -> bytes:
+    module = llvm.parse_assembly(text)
+    module.verify()
+    # levels 2 and 2 take 1.4 times as long and give the same speed
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
+    builder.getModulePassManager().run(module, builder)
+    code: bytes = machine.emit_object(module)
+    return code
