@@ -33,62 +33,60 @@ _PORT = click.IntRange(0, 65535)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-def selection_options(function: F) -> F:
-    """Which events are wanted; the function gets a ``selection``."""
+_SELECTION = {
+    "assets": option(
+        "--asset",
+        "assets",
+        multiple=True,
+        metavar="CODE[:ISSUER]|native",
+        help="Only this asset, or this code of any issuer; may be repeated.",
+    ),
+    "accounts": option(
+        "--account",
+        "accounts",
+        multiple=True,
+        metavar="ADDRESS",
+        help="Only what this account, contract, pool or claimable balance gives or gets; may be repeated.",
+    ),
+    "contracts": option(
+        "--contract",
+        "contracts",
+        multiple=True,
+        metavar="C…",
+        help="Only the token of this contract; may be repeated.",
+    ),
+    "event_types": option(
+        "--event-type",
+        "event_types",
+        multiple=True,
+        type=Choice(["transfer", "mint", "burn", "clawback", "fee"]),
+        help="Only events of this type; may be repeated.",
+    ),
+    "min_amount": option(
+        "--min-amount",
+        type=int,
+        metavar="INTEGER",
+        help="Only amounts of at least this, in the token's smallest unit (stroops of a Stellar asset).",
+    ),
+}
+"""Options by the field of :class:`Selection` that they set."""
 
-    @functools.wraps(function)
-    def run(
-        *args: Any,
-        assets: tuple[str, ...],
-        accounts: tuple[str, ...],
-        contracts: tuple[str, ...],
-        event_types: tuple[str, ...],
-        min_amount: int | None,
-        **kwargs: Any,
-    ) -> Any:
-        selection = Selection(assets, accounts, contracts, event_types, min_amount)
-        return function(*args, selection=selection, **kwargs)
 
-    for decorate in reversed(
-        (
-            option(
-                "--asset",
-                "assets",
-                multiple=True,
-                metavar="CODE[:ISSUER]|native",
-                help="Only this asset, or this code of any issuer; may be repeated.",
-            ),
-            option(
-                "--account",
-                "accounts",
-                multiple=True,
-                metavar="ADDRESS",
-                help="Only what this account, contract, pool or claimable balance gives or gets; may be repeated.",
-            ),
-            option(
-                "--contract",
-                "contracts",
-                multiple=True,
-                metavar="C…",
-                help="Only the token of this contract; may be repeated.",
-            ),
-            option(
-                "--event-type",
-                "event_types",
-                multiple=True,
-                type=Choice(["transfer", "mint", "burn", "clawback", "fee"]),
-                help="Only events of this type; may be repeated.",
-            ),
-            option(
-                "--min-amount",
-                type=int,
-                metavar="INTEGER",
-                help="Only amounts of at least this, in the token's smallest unit (stroops of a Stellar asset).",
-            ),
-        )
-    ):
-        run = decorate(run)
-    return cast(F, run)
+def selection_options(*fields: str) -> Callable[[F], F]:
+    """Which events are wanted; the function gets a ``selection`` of these fields, or of all when none is named."""
+    names = fields or tuple(_SELECTION)
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            given = {name: kwargs.pop(name) for name in names}
+            return function(*args, selection=Selection(**given), **kwargs)
+
+        for name in reversed(names):
+            run = _SELECTION[name](run)
+        return cast(F, run)
+
+    return decorate
 
 
 @click.group(NAME, cls=Group)
@@ -130,7 +128,7 @@ def command() -> None:
     help="Serve Prometheus metrics there (0 picks a free port); none when left out.",
 )
 @option("--metrics-host", default="127.0.0.1", envvar="METRICS_HOST", help="Address on which to serve the metrics.")
-@selection_options
+@selection_options()
 @standard_options(NAME)
 def serve(*, client: Client, selection: Selection, **settings: Any) -> None:
     """Serve the events of SERVER as the gRPC service token_transfer_service.EventService.
@@ -172,7 +170,7 @@ def serve(*, client: Client, selection: Selection, **settings: Any) -> None:
     metavar="MINUTES",
     help="Time after which what is written is made durable at the latest.",
 )
-@selection_options
+@selection_options()
 @run_options
 @standard_options(NAME)
 def events(
@@ -198,6 +196,45 @@ def events(
     if output is None:
         raise click.UsageError("--format parquet needs --output, a folder")
     return write_parquet(client, start, end, condition, output, run_options, seconds)
+
+
+@command.command()
+@client_options
+@click.argument("start", type=LedgerNumber(), help="First ledger.")
+@click.argument("end", type=LedgerNumber(), help="Last ledger, inclusive.")
+@selection_options("assets", "accounts")
+@option(
+    "--format",
+    "output_format",
+    type=Choice(["table", "json", "csv"]),
+    default="table",
+    help="A table for people, JSON lines or CSV for programs.",
+)
+@option(
+    "--check/--no-check",
+    default=False,
+    help="Compare with the ledger entries: what accounts, trust lines, claimable balances and pools gained and lost.",
+)
+@run_options
+@standard_options(NAME)
+def balances(
+    *,
+    client: Client,
+    start: int,
+    end: int,
+    selection: Selection,
+    output_format: str,
+    check: bool,
+    run_options: RunOptions,
+) -> int:
+    """Add up what each holder got and gave of each asset from ledger START to END.
+
+    Amounts are exact, in the token's smallest unit. With --check the exit code is 4 where the events and the ledger's
+    own entries differ.
+    """
+    from ttp_processor.output import write_balances
+
+    return write_balances(client, start, end, selection, output_format, check, run_options)
 
 
 def main() -> None:

@@ -1,18 +1,27 @@
-"""What ``ttp-processor events`` does: a stream into a sink."""
+"""What ``ttp-processor events`` and ``balances`` do: streams into sinks."""
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stellar_arrow_client.client import Client
-from stellar_arrow_client.errors import ExitCode
+from stellar_arrow_client.errors import ExitCode, IntegrityError
 from stellar_arrow_client.options import RunOptions
 from stellar_arrow_client.request import StreamRequest
-from stellar_arrow_client.runner import run
+from stellar_arrow_client.runner import Job, run, run_all
 from ttp_processor.columns import COLUMNS, STREAM
+from ttp_processor.selection import Selection
 from ttp_processor.sink import Lines, LinesFile
+
+if TYPE_CHECKING:
+    from ttp_processor.balances import Key
+
+_log = logging.getLogger(__name__)
 
 
 def write_json(
@@ -57,3 +66,36 @@ def write_parquet(
                 return result.exit_code
     print(target.folder / partitioning.glob)
     return ExitCode.OK
+
+
+def write_balances(
+    client: Client, start: int, end: int, selection: Selection, output_format: str, check: bool, options: RunOptions
+) -> int:
+    """Balances on standard output; the exit code.
+
+    Raises:
+        IntegrityError: they are not what the ledger's entries say, or these cannot be had.
+    """
+    from ttp_processor import conservation, report
+    from ttp_processor.balances import EVENT_COLUMNS, Balances, RangeSink
+
+    found, ledger = Balances(selection), conservation.EntryDeltas(selection)
+    jobs = [Job(StreamRequest(STREAM, start, end, EVENT_COLUMNS, selection.condition), RangeSink(found.add))]
+    if check:
+        entries, pools = conservation.requests(start, end)
+        jobs += [Job(entries, RangeSink(ledger.add_entries)), Job(pools, RangeSink(ledger.add_pools))]
+    exit_code = max(result.exit_code for result in run_all(jobs, client, options=options))
+    if exit_code:
+        return exit_code
+    report.show(found.flows, output_format)
+    if check:
+        _check(conservation.differences(found, ledger), len(found.flows))
+    return ExitCode.OK
+
+
+def _check(differences: Sequence[tuple[Key, int, int]], balances: int) -> None:
+    for (holder, asset), by_events, by_entries in differences:
+        _log.error("%s of %s: %d by the events, %d by the ledger's entries", holder, asset, by_events, by_entries)
+    if differences:
+        raise IntegrityError(f"{len(differences)} balances differ from the ledger's entries; they are listed above")
+    _log.info("all %d balances agree with the ledger's entries", balances)

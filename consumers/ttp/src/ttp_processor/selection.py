@@ -65,6 +65,14 @@ class Selection:
             parts.append(f"(amount >= {self.min_amount} OR (amount IS NULL AND NOT amount_raw LIKE '-%'))")
         return " AND ".join(parts) or None
 
+    def holds(self, holder: str) -> bool:
+        """Whether a holder is one of those asked for."""
+        return not self.accounts or holder in self.accounts
+
+    def has_asset(self, name: str) -> bool:
+        """Whether ``native`` or ``CODE:ISSUER`` is one of the assets asked for."""
+        return not self.assets or name in self.assets or name.partition(":")[0] in set(self.assets) - {NATIVE}
+
 
 def _any(values: Sequence[str], condition: Callable[[str], str]) -> Iterable[str]:
     return [f"({' OR '.join(condition(value) for value in values)})"] if values else []
