@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -21,6 +22,7 @@ from stellar_arrow_client.errors import IntegrityError, InvalidRequestError, Ste
 from stellar_arrow_client.policy import RetryPolicy
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.stream import read_stream
+from stellar_arrow_client.timeline import first_closed_at
 from stellar_arrow_client.transport import Address, connect, typed_error
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from stellar_arrow_client.rows import Rows
 
 CALL_SECONDS: Final = 30.0
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_LEDGER: Final = 2
+"""The first that closed: ledger 1 is made, not closed, and sources begin with either."""
 PREVIEWED_LEDGERS: Final = (1, 16, 256)
 """How many of the newest ledgers are looked at, one attempt after the other, for enough rows."""
 
@@ -156,6 +161,32 @@ class Client:
         """The newest ledger that the server can give now; None when there is none yet."""
         return self._bounds()[1]
 
+    def ledger_at(self, time: datetime) -> int:
+        """The first ledger that closed at ``time`` or later, found by a few looks at close times.
+
+        Raises:
+            InvalidRequestError: the time has no zone, or the server has no ledgers of that time.
+        """
+        if time.tzinfo is None:
+            raise InvalidRequestError(f"{time} has no time zone; write it like datetime(…, tzinfo=UTC)")
+        return self.first_ledger_at((time - EPOCH) // timedelta(microseconds=1))
+
+    def first_ledger_at(self, time: int) -> int:
+        """As :meth:`ledger_at`, of a time in microseconds since 1970."""
+        oldest, newest = self._bounds()
+        if oldest is None or newest is None:
+            raise InvalidRequestError(
+                f"{self.address} does not say from when to when it has ledgers; give their numbers"
+            )
+        found = first_closed_at(time, oldest, newest, self._close_time)
+        if found > newest or (found == oldest > FIRST_LEDGER and time < self._close_time(oldest)):
+            begin, end = (EPOCH + timedelta(microseconds=self._close_time(ledger)) for ledger in (oldest, newest))
+            raise InvalidRequestError(
+                f"the ledgers of {self.address}, {oldest} to {newest}, closed from {begin} to {end}; ask for a time "
+                "between these"
+            )
+        return found
+
     def health(self) -> dict[str, Any]:
         """The server's own report."""
         return self._action(wire.ACTION_HEALTH)
@@ -263,6 +294,13 @@ class Client:
         if any(bound is not None and type(bound) is not int for bound in (oldest, newest)):
             raise self._unexpected(wire.ACTION_LATEST_LEDGER)
         return oldest, newest
+
+    def _close_time(self, ledger: int) -> int:
+        """Microseconds since 1970."""
+        table = self.read_table(StreamRequest("ledgers", ledger, ledger, ("ledger_sequence", "ledger_close_time")))
+        if table.num_rows != 1:
+            raise IntegrityError(f"{self.address} gives {table.num_rows} rows for ledger {ledger}")
+        return int(table["ledger_close_time"].cast(pa.int64())[0].as_py())
 
     def _action(self, name: str) -> dict[str, Any]:
         def act(options: flight.FlightCallOptions) -> bytes:

@@ -6,19 +6,20 @@ them evaluates the whole expression.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import reduce
 from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stellar_arrow_client.request import MAX_LEDGER
-
 LEDGER: Final = "ledger_sequence"
+TIME: Final = "ledger_close_time"
 MAX_PUSHED_CHARS: Final = 4096
 """Longest filter that a server reads."""
 
@@ -40,27 +41,28 @@ _JUNCTIONS: Final = {"and": "AND", "and_kleene": "AND", "or": "OR", "or_kleene":
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Ledgers that can meet a condition: ``first`` to ``last``; none when ``first > last``.
+    """Values that can meet a condition: ``low`` to ``high``; None where the condition says nothing of that side."""
 
-    0 as ``first`` and ``MAX_LEDGER + 1`` as ``last`` mean that the condition says nothing of that side.
-    """
-
-    first: int = 0
-    last: int = MAX_LEDGER + 1
+    low: int | None = None
+    high: int | None = None
 
     def __and__(self, other: Bounds) -> Bounds:
-        return Bounds(max(self.first, other.first), min(self.last, other.last))
+        return Bounds(
+            max((low for low in (self.low, other.low) if low is not None), default=None),
+            min((high for high in (self.high, other.high) if high is not None), default=None),
+        )
 
     def __or__(self, other: Bounds) -> Bounds:
-        return Bounds(min(self.first, other.first), max(self.last, other.last))
+        low = None if self.low is None or other.low is None else min(self.low, other.low)
+        high = None if self.high is None or other.high is None else max(self.high, other.high)
+        return Bounds(low, high)
 
     @property
     def are_empty(self) -> bool:
-        return self.first > self.last
+        return self.low is not None and self.high is not None and self.low > self.high
 
-    @property
-    def are_bounded(self) -> bool:
-        return self.first > 0 and self.last <= MAX_LEDGER
+
+NO_VALUE: Final = Bounds(1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,14 @@ class Pushdown:
     """What an expression asks of a server.
 
     Attributes:
-        bounds: no row of another ledger meets it.
+        ledgers: no row of another ledger meets it.
+        times: no row of a ledger that closed at another time meets it; microseconds since 1970.
         columns: that it reads; None when that is not known.
         filter: a condition in the server's notation that every row meeting the expression meets; None for none.
     """
 
-    bounds: Bounds = Bounds()
+    ledgers: Bounds = Bounds()
+    times: Bounds = Bounds()
     columns: tuple[str, ...] | None = ()
     filter: str | None = None
 
@@ -85,7 +89,8 @@ def push_down(expression: pc.Expression | None, schema: pa.Schema, room: int = M
     types = dict(zip(schema.names, schema.types, strict=True))
     try:
         tree = _tree(expression)
-        return Pushdown(_bounds(tree), tuple(dict.fromkeys(_fields(tree))), _filter(tree, types, room))
+        columns = tuple(dict.fromkeys(_fields(tree)))
+        return Pushdown(_bounds(tree, LEDGER), _bounds(tree, TIME), columns, _filter(tree, types, room))
     except (ValueError, LookupError, RecursionError, pa.ArrowException):
         return Pushdown(columns=None)
 
@@ -169,35 +174,45 @@ def _unguarded(node: _Node) -> tuple[_Node, bool]:
     return node, False
 
 
-def _bounds(node: _Node) -> Bounds:
+def _bounds(node: _Node, column: str) -> Bounds:
     node, _ = _unguarded(node)
-    if isinstance(node, _Call) and _JUNCTIONS.get(node.function) == "AND":
-        found = Bounds()
-        for argument in node.arguments:
-            found &= _bounds(argument)
-        return found
-    if isinstance(node, _Call) and _JUNCTIONS.get(node.function) == "OR":
-        sides = [side for side in map(_bounds, node.arguments) if not side.are_empty]
-        found = sides[0] if sides else Bounds(1, 0)
-        for side in sides[1:]:
-            found |= side
-        return found
-    match node:
-        case _Call("is_in", (_Field(name),), options) if name == LEDGER:
-            ledgers = [value for value in options["value_set"].as_py() if type(value) is int]
-            return Bounds(min(ledgers), max(ledgers)) if ledgers else Bounds(1, 0)
     compared = _comparison(node)
-    if compared is None or compared[1] != LEDGER or type(compared[2].as_py()) is not int:
-        return Bounds()
-    ledger = compared[2].as_py()
-    match compared[0]:
-        case "equal":
-            return Bounds(ledger, ledger)
-        case "less" | "less_equal":
-            return Bounds(last=min(ledger - (compared[0] == "less"), MAX_LEDGER + 1))
-        case "greater" | "greater_equal":
-            return Bounds(first=max(ledger + (compared[0] == "greater"), 0))
+    if compared is not None:
+        return _side(compared[0], _number(compared[2])) if compared[1] == column else Bounds()
+    match node:
+        case _Call("is_in", (_Field(name),), options) if name == column:
+            values = [number for number in map(_number, options["value_set"]) if number is not None]
+            return Bounds(min(values), max(values)) if values else NO_VALUE
+        case _Call(function, arguments) if _JUNCTIONS.get(function) == "AND":
+            return reduce(operator.and_, (_bounds(argument, column) for argument in arguments))
+        case _Call(function, arguments) if _JUNCTIONS.get(function) == "OR":
+            sides = [side for side in (_bounds(argument, column) for argument in arguments) if not side.are_empty]
+            return reduce(operator.or_, sides) if sides else NO_VALUE
     return Bounds()
+
+
+def _side(function: str, number: int | None) -> Bounds:
+    match function:
+        case _ if number is None:
+            return Bounds()
+        case "equal":
+            return Bounds(number, number)
+        case "less" | "less_equal":
+            return Bounds(high=number - (function == "less"))
+        case "greater" | "greater_equal":
+            return Bounds(low=number + (function == "greater"))
+    return Bounds()
+
+
+def _number(literal: pa.Scalar) -> int | None:
+    """An integer, or a time in whole microseconds since 1970; None for anything else."""
+    if not literal.is_valid:
+        return None
+    if pa.types.is_integer(literal.type):
+        return int(literal.as_py())
+    if pa.types.is_timestamp(literal.type):
+        return int(literal.cast(pa.timestamp("us", literal.type.tz)).value)
+    return None
 
 
 def _filter(tree: _Node, types: Mapping[str, pa.DataType], room: int) -> str | None:

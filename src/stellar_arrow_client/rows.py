@@ -17,8 +17,8 @@ from stellar_arrow_client.display import PREVIEWED_ROWS, Preview, columns_html
 from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
 from stellar_arrow_client.extras import load
 from stellar_arrow_client.progress import Progress, reporting
-from stellar_arrow_client.pushdown import LEDGER, MAX_PUSHED_CHARS, Bounds, push_down
-from stellar_arrow_client.request import MAX_LEDGER, StreamRequest
+from stellar_arrow_client.pushdown import LEDGER, MAX_PUSHED_CHARS, TIME, Bounds, Pushdown, push_down
+from stellar_arrow_client.request import StreamRequest
 
 if TYPE_CHECKING:
     import duckdb
@@ -139,33 +139,39 @@ class Rows(ds.FileSystemDataset):  # type: ignore[misc]
         read = self.schema.names if pushed.columns is None else [*wanted, *pushed.columns]
         # Rows without any column cannot be counted.
         read = list(dict.fromkeys(read)) or [LEDGER if LEDGER in self.schema.names else self.schema.names[0]]
-        bounds = self._range(pushed.bounds)
+        ledgers = self._range(pushed)
         request = None
-        if bounds is not None:
+        if ledgers is not None:
             text = " AND ".join(f"({text})" for text in (self.request.filter, pushed.filter) if text is not None)
-            first, last = bounds.first, bounds.last
+            first, last = ledgers
             request = replace(self.request, start=first, end=last, columns=tuple(read), filter=text or None)
         schema = pa.schema([self.schema.field(name) for name in wanted], self.schema.metadata)
         return RowScanner(schema, lambda: self._batches(request, wanted, filter))
 
-    def _range(self, bounds: Bounds) -> Bounds | None:
-        """The ledgers to ask for; None for none."""
-        bounds &= Bounds(self.request.start or 0, MAX_LEDGER + 1 if self.request.end is None else self.request.end)
+    def _range(self, pushed: Pushdown) -> tuple[int, int] | None:
+        """The first and the last ledger to ask for; None for none."""
+        bounds = pushed.ledgers & Bounds(self.request.start, self.request.end)
+        if bounds.are_empty or pushed.times.are_empty:
+            return None
+        if bounds.low is None and pushed.times.low is not None:
+            bounds &= Bounds(low=self._client.first_ledger_at(pushed.times.low))
+        if bounds.high is None and pushed.times.high is not None:
+            bounds &= Bounds(high=self._client.first_ledger_at(pushed.times.high + 1) - 1)
         if bounds.are_empty:
             return None
         newest = self._client.latest_ledger()
         there = "there is no ledger yet" if newest is None else f"the newest ledger is {newest}"
-        if not bounds.are_bounded:
+        if bounds.low is None or bounds.high is None:
             raise InvalidRequestError(
                 f"{self.request.stream} is read over a range of ledgers: give start and end, or in SQL "
-                f"WHERE {LEDGER} BETWEEN first AND last ({there})"
+                f"WHERE {LEDGER} BETWEEN first AND last, or {TIME} between two times ({there})"
             )
-        if newest is None or bounds.last > newest:
+        if newest is None or bounds.high > newest:
             raise InvalidRequestError(
-                f"ledger {bounds.last} of {self.request.stream} cannot be read: {there}; end there, or follow the "
+                f"ledger {bounds.high} of {self.request.stream} cannot be read: {there}; end there, or follow the "
                 "network with stream()"
             )
-        return bounds
+        return max(bounds.low, 1), bounds.high
 
     def _batches(
         self, request: StreamRequest | None, columns: Sequence[str], filter: pc.Expression | None

@@ -76,10 +76,9 @@ def test_every_block_says_how_it_is_tested() -> None:
     assert len(re.findall(r"^\s*\S", EXAMPLES[0].code, re.M)) <= 10
 
 
-@pytest.mark.parametrize("block", EXAMPLES, ids=[f"{i} {block.section}" for i, block in enumerate(EXAMPLES)])
+@pytest.mark.parametrize("block", EXAMPLES[2:], ids=[f"{i} {block.section}" for i, block in enumerate(EXAMPLES[2:])])
 def test_examples_run(newcomer: Newcomer, block: blocks.Block) -> None:
-    said = run(newcomer, block.code)
-    assert said or "checkpoint" in block.code or "sqlite3" in block.code
+    assert run(newcomer, block.code)
 
 
 def test_exactly_once_across_kills(newcomer: Newcomer, payments: list[dict[str, object]]) -> None:
@@ -139,7 +138,7 @@ def test_streams_need_nothing_but_pyarrow(newcomer: Newcomer) -> None:
     [install] = [block.code for block in BLOCKS if block.test == "light"]
     assert install.split()[2:] == ["--no-deps", "-e", ".", "pyarrow"]
     light = [b for b in EXAMPLES if b.section in ("Exactly once, in ten lines", "Requests", "asyncio", "Errors")]
-    assert len(light) == 4
+    assert len(light) == 5
     for name in ("payments.checkpoint", "payments.jsonl"):
         (newcomer.folder / name).unlink(missing_ok=True)
     for block in light:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from stellar_arrow_client import Client, StreamRequest
 from stellar_arrow_client.pushdown import MAX_PUSHED_CHARS, Bounds, Pushdown, push_down
-from stellar_arrow_client.request import MAX_LEDGER
 from tests.sdk.recording import FIRST, LAST, WholeTables, recorded
 
 SCHEMA = pa.schema(
@@ -33,34 +32,50 @@ SCHEMA = pa.schema(
     ]
 )
 LEDGER, AMOUNT, MEMO, DONE = (pc.field(name) for name in ("ledger_sequence", "amount", "memo", "successful"))
-OPEN = MAX_LEDGER + 1
 
 
 @pytest.mark.parametrize(
-    ("expression", "first", "last"),
+    ("expression", "low", "high"),
     [
         (LEDGER == 5, 5, 5),
         ((LEDGER >= 5) & (LEDGER <= 9), 5, 9),
         ((LEDGER > 5) & (LEDGER < 9), 6, 8),
-        (LEDGER >= 5, 5, OPEN),
-        (LEDGER < 5, 0, 4),
-        (LEDGER != 5, 0, OPEN),
-        (~(LEDGER == 5), 0, OPEN),
+        (LEDGER >= 5, 5, None),
+        (LEDGER < 5, None, 4),
+        (LEDGER != 5, None, None),
+        (~(LEDGER == 5), None, None),
         ((LEDGER == 5) | (LEDGER == 9), 5, 9),
-        ((LEDGER == 5) | (AMOUNT == 9), 0, OPEN),
+        ((LEDGER == 5) | (AMOUNT == 9), None, None),
+        ((LEDGER >= 5) | (LEDGER == 3), 3, None),
         ((LEDGER == 5) | ((LEDGER > 9) & (LEDGER < 8)), 5, 5),
+        (((LEDGER > 9) & (LEDGER < 8)) | LEDGER.isin([]), 1, 0),
         (LEDGER.isin([9, 5, 7]), 5, 9),
+        (LEDGER.isin([9, None]), 9, 9),
         (LEDGER.isin([]), 1, 0),
-        (pc.scalar(5) <= LEDGER, 5, OPEN),
-        ((LEDGER >= 0) & (LEDGER <= 2**40), 0, OPEN),
-        ((LEDGER > -5) & (LEDGER < -2), 0, -3),
+        (pc.if_else(LEDGER.is_valid(), LEDGER.isin([9, 5]), pa.scalar(None, pa.bool_())), 5, 9),
+        (pc.scalar(5) <= LEDGER, 5, None),
+        ((LEDGER > -5) & (LEDGER < -2), -4, -3),
         ((AMOUNT == 5) & (LEDGER == 5) & (pc.field("nested", "inner") == 9), 5, 5),
-        (AMOUNT == 5, 0, OPEN),
+        (LEDGER <= 5.5, None, None),
+        (pc.less(LEDGER, pa.scalar(None, pa.uint32())), None, None),
+        (AMOUNT == 5, None, None),
     ],
     ids=str,
 )
-def test_bounds(expression: pc.Expression, first: int, last: int) -> None:
-    assert push_down(expression, SCHEMA).bounds == Bounds(first, last)
+def test_bounds(expression: pc.Expression, low: int | None, high: int | None) -> None:
+    asked = push_down(expression, SCHEMA)
+    assert asked.ledgers == Bounds(low, high)
+    assert asked.times == Bounds()
+    assert asked.ledgers.are_empty == ((low, high) == (1, 0))
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_bounds_of_times(unit: str) -> None:
+    field, time = pc.field("ledger_close_time"), pa.scalar(5_000_000, pa.timestamp("us", "UTC"))
+    condition = (field >= time.cast(pa.timestamp(unit, "UTC"))) & (field < pa.scalar(9, pa.timestamp("s", "UTC")))
+    assert push_down(condition, SCHEMA).times == Bounds(5_000_000, 8_999_999)
+    assert push_down(condition, SCHEMA).ledgers == Bounds()
+    assert push_down(field == time, SCHEMA).times == Bounds(5_000_000, 5_000_000)
 
 
 HEX = bytes.fromhex("00ff10ab")
@@ -112,7 +127,7 @@ def test_filters(expression: pc.Expression, filter_: str | None) -> None:
 def test_columns_are_those_that_it_reads() -> None:
     expression = (AMOUNT == 5) & (pc.field("nested", "inner") == 5) | MEMO.is_null()
     assert push_down(expression, SCHEMA).columns == ("amount", "nested", "memo")
-    assert push_down(None, SCHEMA) == Pushdown(Bounds(0, OPEN), (), None)
+    assert push_down(None, SCHEMA) == Pushdown(Bounds(), Bounds(), (), None)
 
 
 def test_what_is_too_long_or_too_deep_is_left_to_the_client() -> None:

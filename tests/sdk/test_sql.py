@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -265,6 +266,40 @@ def test_a_range_that_is_open_is_refused(connection: Connection, query: str, mes
     for shown in (repr(answer), answer._repr_html_()):
         assert re.search(message, shown)
     assert connection.sql("SELECT 5").fetchall() == [(5,)]
+
+
+def test_a_range_of_times(connection: Connection, local: duckdb.DuckDBPyConnection, whole: WholeTables) -> None:
+    times = whole("ledgers")["ledger_close_time"].to_pylist()
+    early, late = times[8], times[20]
+    for low, high in ((">=", "<="), (">", "<"), (">=", "<")):
+        query = "SELECT operation_id FROM payments WHERE ledger_close_time {} {!r} AND ledger_close_time {} {!r}"
+        query = query.format(low, str(early), high, str(late))
+        with recorded(connection.client, pytest.MonkeyPatch()) as traffic:
+            found = connection.sql(query).to_table()
+        assert rows(found) == rows(local.sql(query).to_arrow_table())
+        assert found.num_rows > 0
+        [request] = [request for request in traffic.requests if request.stream == "payments"]
+        assert (request.start, request.end) == (FIRST + 8 + (low == ">"), FIRST + 20 - (high == "<"))
+    query = f"SELECT count(*) FROM ledgers WHERE ledger_sequence > 20 AND ledger_close_time < '{late}'"
+    assert connection.sql(query).fetchall() == [(1,)]
+    query = f"SELECT count(*) FROM ledgers WHERE ledger_close_time < '{times[0]}' AND ledger_close_time > '2000-01-01'"
+    assert connection.sql(query).fetchall() == [(0,)]
+    with pytest.raises(InvalidRequestError, match=r"closed from .* to .*; ask for a time between these"):
+        connection.sql("SELECT * FROM ledgers WHERE ledger_close_time BETWEEN '2025-01-01' AND '9999-12-31'").fetchall()
+    with pytest.raises(InvalidRequestError, match="ledgers is read over a range of ledgers"):
+        connection.sql(f"SELECT * FROM ledgers WHERE ledger_close_time > '{early}'").fetchall()
+
+
+def test_ledgers_by_time(client: Client, whole: WholeTables) -> None:
+    for ledger, time in enumerate(whole("ledgers")["ledger_close_time"].to_pylist(), FIRST):
+        if ledger % 20 == 1:
+            assert client.ledger_at(time) == ledger
+            assert client.ledger_at(time - timedelta(microseconds=1)) == ledger
+            assert client.ledger_at(time.astimezone(timezone(timedelta(hours=5)))) == ledger
+    with pytest.raises(InvalidRequestError, match="ask for a time between these"):
+        client.ledger_at(datetime(2100, 1, 1, tzinfo=UTC))
+    with pytest.raises(InvalidRequestError, match="no time zone"):
+        client.ledger_at(datetime(2025, 1, 1))
 
 
 def test_the_range_of_the_connection(service: Service, whole: WholeTables) -> None:
