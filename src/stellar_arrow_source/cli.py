@@ -46,7 +46,7 @@ def _serve(ctx: click.Context) -> None:
         Service(
             config,
             ledger_tables(config.ttp_mode),
-            partial(open_source, config.endpoint, live=config.live_endpoint, passphrase=config.passphrase),
+            partial(open_source, config.endpoint, live=config.live, passphrase=config.passphrase),
         )
     )
 

@@ -45,7 +45,7 @@ class ServerConfig:
         "--source",
         "SOURCE_ENDPOINT",
         "Where ledgers come from: host:port or grpc://, a folder or file://, s3://, gs:// or az://, rpc+https://,"
-        " synthetic://. Several with commas between are equal: where one is away, the next is used.",
+        " core:///file, synthetic://. Several with commas between are equal: where one is away, the next is used.",
     )
     live_endpoint: str | None = _setting(
         None,
@@ -126,6 +126,11 @@ class ServerConfig:
     @property
     def endpoint(self) -> str:
         return SYNTHETIC_ENDPOINT if self.mock_data else self.source_endpoint
+
+    @property
+    def live(self) -> str | None:
+        """Where ledgers come from after those of ``endpoint``."""
+        return None if self.mock_data else self.live_endpoint
 
     @property
     def passphrase(self) -> str | None:

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_source.errors import NetworkMismatchError
+from stellar_arrow_source.ledgers.core_stream import CoreStream
 from stellar_arrow_source.ledgers.folders import LocalFolder
 from stellar_arrow_source.ledgers.galexie import GalexieStore
 from stellar_arrow_source.ledgers.grpc import GrpcSource
@@ -19,7 +20,7 @@ from stellar_arrow_source.ledgers.source import LedgerSource, RetryPolicy
 
 SUPPORTED = (
     "host:port, grpc://host:port, a folder, file:///folder, s3://bucket/prefix, gs://bucket/prefix, "
-    "az://container/prefix, rpc+https://host/path or synthetic://"
+    "az://container/prefix, rpc+https://host/path, core:///file or synthetic://"
 )
 """What an endpoint may look like, for help texts and errors."""
 
@@ -88,6 +89,8 @@ def _open(endpoint: str, retry: RetryPolicy) -> LedgerSource:
             return GalexieStore(ObjectFolder(endpoint, retry), endpoint=without_credentials(endpoint))
         case "rpc+https" | "rpc+http":
             return RpcSource(endpoint, retry=retry)
+        case "core":
+            return CoreStream(_file_path(endpoint), endpoint=endpoint)
         case "synthetic":
             # Imported when asked for: it loads the whole of stellar_sdk.xdr.
             from stellar_arrow_source.ledgers.synthetic import SyntheticSource

@@ -71,7 +71,7 @@ def head(
     wanted = plan(request.to_ticket(), tables, config.passphrase)
     stop = threading.Event()
     source = open_source(
-        config.endpoint, live=config.live_endpoint, passphrase=config.passphrase, retry=RetryPolicy(attempts=_RETRIES)
+        config.endpoint, live=config.live, passphrase=config.passphrase, retry=RetryPolicy(attempts=_RETRIES)
     )
     with closing(source), draining(stop) as interruption, showing(ledgers, progress) as show:
         try:
