@@ -17,6 +17,7 @@ STREAMS = (
     "payments",
     "ttp_events",
     "trades",
+    "effects",
     "contract_events",
     "diagnostic_events",
     "ledger_entry_changes",

@@ -10,6 +10,7 @@ from stellar_sdk import xdr
 
 from tests.differential.expected.join import SUCCESS, Ledger, transaction_hash
 from tests.support.generate import Generator
+from tests.support.made_changes import make_changes_plausible
 from tests.support.made_states import make_states_plausible
 from tests.support.made_transfers import make_fee, make_transfer
 
@@ -20,14 +21,17 @@ HAS_OPERATIONS = {Code.txSUCCESS, Code.txFAILED}
 RESULT_METAS = (xdr.TransactionResultMeta, xdr.TransactionResultMeta, xdr.TransactionResultMetaV1)
 
 
-def made_ledger(seed: int, passphrase: str, *, budget: int = 4000) -> bytes:
-    """LedgerCloseMeta of a random ledger of this network."""
+def made_ledger(seed: int, passphrase: str, *, budget: int = 4000, kind: xdr.OperationType | None = None) -> bytes:
+    """LedgerCloseMeta of a random ledger of this network; with ``kind``, operations of that type only."""
     draw = Generator(seed, budget)
     meta = draw.make(xdr.LedgerCloseMeta)
     ledger = Ledger(meta, passphrase)
     ledger.header.ledger_seq = xdr.Uint32(draw.chance.randint(1, 2**31 - 1))
     ledger.header.scp_value.close_time = xdr.TimePoint(xdr.Uint64(draw.chance.randint(0, 2**34)))
     draw.budget = budget
+    for envelope in ledger.envelopes() if kind is not None else ():
+        for operation in transaction_of(envelope).operations:
+            operation.body = draw.case(xdr.OperationBody, kind)
     envelopes = {transaction_hash(envelope, ledger.network_id): envelope for envelope in ledger.envelopes()}
     for envelope in envelopes.values():
         make_plausible(draw, envelope)
@@ -40,6 +44,7 @@ def made_ledger(seed: int, passphrase: str, *, budget: int = 4000) -> bytes:
     make_states_plausible(draw.chance, [joined, ledger.body.upgrades_processing], ledger.network_id)
     for account in accounts_within(ledger.body):
         make_sponsors_plausible(draw, account)
+    make_changes_plausible(seed, Ledger(meta, passphrase))
     return bytes(meta.to_xdr_bytes())
 
 

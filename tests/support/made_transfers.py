@@ -48,3 +48,16 @@ def make_fee(chance: random.Random, event: Any) -> None:
     payer = scval.to_address(ADDRESSES[0])
     event.body.v0.topics = [scval.to_symbol("fee"), *[payer] * chance.choice([1, 1, 1, 2])]
     event.body.v0.data = scval.to_int128(chance.choice(AMOUNTS))
+
+
+def make_lumens_move(chance: random.Random, event: Any, version: int) -> None:
+    """Turn ``event`` into one that the contract of the native asset emits, in that version of the meta."""
+    kind = chance.choice(["transfer", "transfer", "mint", "burn", "clawback"])
+    number = 2 if kind == "transfer" or (version == 3 and kind in ("mint", "clawback")) else 1
+    named = [scval.to_address(chance.choice(ADDRESSES)) for _ in range(number)]
+    amount = scval.to_int128(chance.choice(AMOUNTS))
+    muxed = {scval.to_symbol("amount"): amount, scval.to_symbol("to_muxed_id"): scval.to_uint64(chance.getrandbits(64))}
+    event.type = xdr.ContractEventType.CONTRACT
+    event.contract_id = xdr.ContractID(scval.to_address(LUMENS).address.contract_id.contract_id)
+    event.body.v0.topics = [scval.to_symbol(kind), *named, scval.to_string("native")]
+    event.body.v0.data = scval.to_map(muxed) if version == 4 and chance.random() < 0.5 else amount

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from stellar_arrow_client.errors import UnknownStreamError
+from stellar_arrow_source.tables.effects.stream import EFFECTS
 from stellar_arrow_source.tables.events import CONTRACT_EVENTS, DIAGNOSTIC_EVENTS
 from stellar_arrow_source.tables.ledger_entry_changes import LEDGER_ENTRY_CHANGES
 from stellar_arrow_source.tables.ledgers import LEDGERS
@@ -35,6 +36,7 @@ STREAMS: Final[tuple[Stream, ...]] = (
     PAYMENTS,
     TTP_EVENTS,
     TRADES,
+    EFFECTS,
     CONTRACT_EVENTS,
     DIAGNOSTIC_EVENTS,
     LEDGER_ENTRY_CHANGES,

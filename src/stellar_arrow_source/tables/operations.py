@@ -49,7 +49,7 @@ from stellar_arrow_source.tables.expressions import (
     Plus,
     Where,
 )
-from stellar_arrow_source.tables.frame import OPERATION_BODY, OPERATION_NEEDS, OPERATION_RESULT, Frame
+from stellar_arrow_source.tables.frame import OPERATION_BODY, OPERATION_NEEDS, OPERATION_RESULT, Frame, Integers
 from stellar_arrow_source.tables.relations import CLAIMANT, OP_RESULT, OPERATION, PATH_ASSET
 from stellar_arrow_source.tables.results import (
     CREATED_BALANCE,
@@ -84,7 +84,7 @@ OPERATION_COLUMNS: Final[tuple[Column, ...]] = (
     derived(
         "operation_id",
         pa.int64(),
-        lambda f: readers.from_numpy(_transaction_ids(f) + _ordinal(f) + 1, pa.int64()),
+        lambda f: readers.from_numpy(operation_ids(f), pa.int64()),
         "id of the operation (SEP-35)",
     ),
     derived(
@@ -96,8 +96,10 @@ OPERATION_COLUMNS: Final[tuple[Column, ...]] = (
 )
 
 
-def _transaction_ids(frame: Frame) -> np.ndarray:
-    return frame.batch.transaction_ids[frame.rows["tx_result"]]
+def operation_ids(frame: Frame) -> Integers:
+    """int64 (rows,): SEP-35 ids."""
+    ids: Integers = frame.batch.transaction_ids[frame.rows["tx_result"]] + _ordinal(frame) + 1
+    return ids
 
 
 def _ordinal(frame: Frame) -> np.ndarray:

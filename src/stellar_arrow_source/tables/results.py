@@ -9,7 +9,7 @@ import pyarrow as pa
 from stellar_sdk.xdr import OperationType
 
 from stellar_arrow_source.tables.expressions import At, ByOperation, Expression, Where, by_result
-from stellar_arrow_source.tables.frame import OPERATION_RESULT, Frame, Integers
+from stellar_arrow_source.tables.frame import OPERATION_RESULT, Frame, Integers, Mask
 from stellar_arrow_source.tables.relations import CLAIM_ATOM, OP_RESULT
 from stellar_arrow_source.xdr import Relation, readers
 from stellar_arrow_source.xdr.positions import first_hop_amounts
@@ -78,15 +78,28 @@ SENT_READS: Final[tuple[Expression | Relation, ...]] = (
 )
 
 
-def read_source_amount(frame: Frame) -> pa.Array:
-    """Strict-send: as the operation says. Strict-receive: what its first hop took, by the claim atoms.
+def source_amounts(frame: Frame) -> tuple[Integers, Mask]:
+    """(rows,) each: stroops that path payments took from their sources, and whether that is known.
+
+    Strict-send: as the operation says. Strict-receive: what its first hop took, by the claim atoms.
 
     Raises:
         DecodeError: the atoms' amounts are negative or overflow.
     """
+    return frame.once(source_amounts, lambda: _source_amounts(frame))
+
+
+def read_source_amount(frame: Frame) -> pa.Array:
+    """The column of :func:`source_amounts`; null where not known."""
+    if frame.has_types((_T.PATH_PAYMENT_STRICT_RECEIVE,)):
+        return readers.from_numpy(source_amounts(frame)[0], pa.int64(), source_amounts(frame)[1])
+    return readers.i64(frame.batch.words, frame.positions(_SEND_AMOUNT))
+
+
+def _source_amounts(frame: Frame) -> tuple[Integers, Mask]:
     sent = frame.positions(_SEND_AMOUNT)
     if not frame.has_types((_T.PATH_PAYMENT_STRICT_RECEIVE,)):
-        return readers.i64(frame.batch.words, sent)
+        return frame.hypers(_SEND_AMOUNT), sent > 0
     received = frame.positions(_LAST_AMOUNT)
     rows = np.flatnonzero(received)
     first, counts = frame.batch.runs(CLAIM_ATOM, OP_RESULT)
@@ -113,7 +126,7 @@ def read_source_amount(frame: Frame) -> pa.Array:
     values = frame.hypers(_SEND_AMOUNT).copy()
     # Without an atom nothing was exchanged: the destination's amount is the source's.
     values[rows] = np.where(counts[results] > 0, total, frame.hypers(_LAST_AMOUNT)[rows])
-    return readers.from_numpy(values, pa.int64(), (sent > 0) | (received > 0))
+    return values, (sent > 0) | (received > 0)
 
 
 def _atoms(frame: Frame) -> Frame:

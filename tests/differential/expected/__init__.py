@@ -13,6 +13,7 @@ from stellar_sdk import xdr
 
 from .changes import change_row, changes_of
 from .contract_states import contract_state_rows
+from .effects import effect_rows
 from .events import contract_event_rows, diagnostic_event_rows
 from .join import Ledger
 from .ledgers import ledger_row
@@ -37,6 +38,7 @@ def expected_rows(data: bytes, passphrase: str) -> dict[str, list[Row]]:
         "payments": [row for tx in ledger.transactions for row in payment_rows(tx)],
         "ttp_events": ttp_rows(ledger),
         "trades": [row for tx in ledger.transactions for op in tx.operations for row in trade_rows(op)],
+        "effects": [row for tx in ledger.transactions for op in tx.operations for row in effect_rows(op)],
         "contract_events": [row for tx in ledger.transactions for row in contract_event_rows(tx)],
         "diagnostic_events": [row for tx in ledger.transactions for row in diagnostic_event_rows(tx)],
         "ledger_entry_changes": [change_row(change) for change in changes],

@@ -654,6 +654,92 @@ key_hash fixed_size_binary[32]?
 ledger_key_xdr binary*
 """
 
+EFFECTS = """
+ledger_sequence uint32
+ledger_close_time timestamp[us, tz=UTC]
+transaction_id int64
+transaction_index uint32
+operation_id int64
+operation_index uint32
+transaction_hash fixed_size_binary[32]
+effect_index uint32
+effect_id string
+effect_type int32
+effect_type_string string
+address string
+address_muxed string?
+asset_type string?
+asset_code string?
+asset_issuer string?
+amount decimal128(38, 0)?
+amount_raw string?
+contract string?
+contract_event_type string?
+starting_balance int64?
+seller string?
+seller_muxed string?
+offer_id int64?
+sold_asset_type string?
+sold_asset_code string?
+sold_asset_issuer string?
+sold_amount int64?
+bought_asset_type string?
+bought_asset_code string?
+bought_asset_issuer string?
+bought_amount int64?
+balance_id string?
+predicate string?
+claimable_balance_clawback_enabled_flag bool?
+signer_key string?
+signer_weight uint32?
+low_threshold uint32?
+med_threshold uint32?
+high_threshold uint32?
+home_domain string?
+inflation_destination string?
+auth_required_flag bool?
+auth_revocable_flag bool?
+auth_immutable_flag bool?
+auth_clawback_enabled_flag bool?
+trustor string?
+limit int64?
+authorized_flag bool?
+authorized_to_maintain_liabilities_flag bool?
+clawback_enabled_flag bool?
+data_name string?
+data_value binary?
+new_seq int64?
+sponsor string?
+new_sponsor string?
+former_sponsor string?
+liquidity_pool_id string?
+liquidity_pool_type string?
+liquidity_pool_fee int32?
+trustline_count int64?
+pool_share_count int64?
+asset_a_type string?
+asset_a_code string?
+asset_a_issuer string?
+asset_a_amount int64?
+asset_b_type string?
+asset_b_code string?
+asset_b_issuer string?
+asset_b_amount int64?
+reserve_a_deposited int64?
+reserve_b_deposited int64?
+shares_received int64?
+reserve_a_received int64?
+reserve_b_received int64?
+shares_redeemed int64?
+reserve_a_revoked int64?
+reserve_b_revoked int64?
+reserve_a_balance_id string?
+reserve_b_balance_id string?
+shares_revoked int64?
+entries list<fixed_size_binary[32]>?
+extend_to uint32?
+"""
+
 SCHEMAS = {
     "ledgers": parse(LEDGERS),
     "transactions": parse(TRANSACTIONS),
@@ -676,4 +762,5 @@ SCHEMAS = {
     "ttl": parse(TTL),
     "restored_keys": parse(RESTORED_KEYS),
     "evicted_keys": parse(EVICTED_KEYS),
+    "effects": parse(EFFECTS),
 }

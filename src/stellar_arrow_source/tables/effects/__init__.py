@@ -1,0 +1,1 @@
+"""Horizon's effects: what an operation did to whom."""
