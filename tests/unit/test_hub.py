@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from stellar_arrow_source.errors import SourceUnavailableError
@@ -162,4 +165,45 @@ def test_the_last_reader_ends_the_reading() -> None:
     assert source.reading == 1
     readers[1].close()
     wait_until(lambda: source.reading == 0, 1)
+    assert hub.held_bytes == 0
+
+
+def test_readers_of_one_range_take_the_same_groups() -> None:
+    hub = LedgerHub(lambda: 600 * SIZE)
+    readers = [hub.open(source_of(), 1, 500)]
+    wait_until(lambda: hub.held_bytes == 500 * SIZE)
+    readers += [hub.open(readers[0].source, 1, 500), hub.open(readers[0].source, 15, 500)]
+    groups = []
+    for reader in readers:
+        groups.append([])
+        while not reader.ended:
+            taken = reader.take(32, (20 if reader is readers[0] else 90) * SIZE, wait=1, linger=0)
+            groups[-1].append((taken[0].sequence, len(taken)))
+    assert groups[0] == groups[1]
+    assert [group[0] for group in groups[0]] == list(range(1, 501, 20))
+    # who begins elsewhere reads on in groups of its own, until it meets the others'
+    assert groups[2][0] == (15, 32)
+
+
+def test_what_is_decoded_for_several_is_decoded_once_and_counted() -> None:
+    hub = LedgerHub(lambda: 600 * SIZE)
+    first = hub.open(source_of(), 1, 500)
+    wait_until(lambda: hub.held_bytes == 500 * SIZE)
+    made: list[str] = []
+
+    def make(name: str) -> Any:
+        made.append(name)
+        return SimpleNamespace(batches={"payments": pa.record_batch({"amount": pa.array([1, 2, 3], pa.int64())})})
+
+    alone = first.take(10, 100 * SIZE, wait=1, linger=0)
+    first.once("key", alone, lambda: make("alone"), lambda: None)
+    second = hub.open(first.source, 11, 500)
+    for reader in (first, second):
+        group = reader.take(10, 100 * SIZE, wait=1, linger=0)
+        reader.once("key", group, lambda: make("shared"), lambda: None)
+        reader.once("other", group, lambda: make("other"), lambda: None)
+    assert made == ["alone", "shared", "other"]
+    assert hub.held_bytes == 500 * SIZE + 2 * 24
+    for reader in (first, second):
+        reader.close()
     assert hub.held_bytes == 0

@@ -1,15 +1,22 @@
-"""Reads ledgers ahead of the streams, once for all streams that are at about the same place of the same range."""
+"""Reads ledgers ahead of the streams, once for all streams that are at about the same place of the same range.
+
+Streams of the same columns share what is decoded of them, too.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from stellar_arrow_source.flight.once import Once
 from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
+
+if TYPE_CHECKING:
+    from stellar_arrow_source.tables import DecodedBatch
 
 FAIRNESS_SECONDS: Final = 4.0
 """How often a reader looks back at how long slower ones have held it up."""
@@ -35,8 +42,8 @@ class LedgerHub:
 
     @property
     def held_bytes(self) -> int:
-        """Raw ledgers held ready for all readers."""
-        return sum(feed.held_bytes for feed in tuple(self._feeds))
+        """Raw ledgers held ready for all readers, and what has been decoded for several."""
+        return sum(feed.held_bytes + feed.decoded.held_bytes for feed in tuple(self._feeds))
 
     def open(self, source: LedgerSource, start: int, end: int | None) -> LedgerReader:
         """A reader of the ledgers ``start`` to ``end`` (None = for ever), which begins to read ahead at once."""
@@ -95,9 +102,10 @@ class LedgerReader:
         self._look_back()
         group: list[RawLedger] = []
         room, deadline = max_bytes, time.monotonic() + wait
-        feed = self._feed
+        feed, start = self._feed, self.position
         with feed.changed:
-            while len(group) < max_ledgers:
+            most = min(max_ledgers, feed.groups.get(start, max_ledgers))
+            while len(group) < most:
                 if not feed.ready(self.position):
                     if feed.ended or (patience := deadline - time.monotonic()) <= 0:
                         break
@@ -111,10 +119,23 @@ class LedgerReader:
                 group.append(ledger)
                 room -= len(ledger.xdr)
                 self.position += 1
+            if group:
+                feed.groups[start] = len(group)
             feed.notice()
             if not group and feed.failure is not None:
                 raise feed.failure
         return group
+
+    def once(
+        self, key: Hashable, group: list[RawLedger], make: Callable[[], DecodedBatch], poll: Callable[[], None]
+    ) -> DecodedBatch:
+        """What ``make`` gives for a group just taken; all readers that share it and use the same key get the same.
+
+        See :meth:`stellar_arrow_source.flight.once.Once.get`.
+        """
+        if not self._feed.is_shared:
+            return make()
+        return self._feed.decoded.get((key, group[0].sequence, len(group)), make, poll)
 
     def close(self) -> None:
         """Stop reading; the last reader of a feed ends its thread, within the 0.2 s in which a source polls."""
@@ -151,6 +172,9 @@ class _Feed:
         self.ended = False
         self.blocked = False
         self.held_bytes = 0
+        self.groups: dict[int, int] = {}
+        """First ledger → number of ledgers of the groups taken, so that all readers take the same ones."""
+        self.decoded: Once[DecodedBatch] = Once(self._budget, _decoded_bytes)
         self._share = share
         self._readers = {reader}
         self._source, self._first, self._end = reader.source, reader.position, reader.end
@@ -182,6 +206,10 @@ class _Feed:
                 self.held_bytes = 0
             self.changed.notify_all()
             return not self._readers
+
+    @property
+    def is_shared(self) -> bool:
+        return len(self._readers) > 1
 
     def ready(self, position: int) -> bool:
         """Whether that ledger has come."""
@@ -224,11 +252,19 @@ class _Feed:
 
     def _make_room(self, size: int) -> bool:
         """Drop what all have taken as far as needed; whether there is room now."""
-        budget = self._share() * len(self._readers)
+        budget = self._budget()
         slowest = min(reader.position for reader in self._readers)
         while self._window and self.held_bytes + size > budget:
             if self._first >= slowest:
                 return False
             self.held_bytes -= len(self._window.popleft().xdr)
+            self.groups.pop(self._first, None)
             self._first += 1
         return True
+
+    def _budget(self) -> int:
+        return self._share() * max(1, len(self._readers))
+
+
+def _decoded_bytes(decoded: DecodedBatch) -> int:
+    return sum(batch.nbytes for batch in decoded.batches.values())
