@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from stellar_arrow_source.tables import find_stream
+from stellar_arrow_source.tables import catalog, find_stream
 from tests.differential.expected.schema import SCHEMAS, ExpectedColumn
 from tests.support.decoding import STREAMS
 
@@ -18,6 +18,11 @@ def spelt(data_type: pa.DataType) -> str:
         fields = (f"{field.name} {spelt(field.type)}{'?' * field.nullable}" for field in data_type)
         return f"struct<{', '.join(fields)}>"
     return str(data_type)
+
+
+def test_all_streams_are_tested() -> None:
+    """Tests of every kind run over this list."""
+    assert {stream.name for stream in catalog.STREAMS} == set(STREAMS)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
