@@ -50,7 +50,7 @@ def _row(ledger: int, index: int) -> dict[str, Any]:
     event_type = TYPES[number % 5]
     fee = event_type == "fee"
     kind, muxed, raw = MUXED[number % 6] if event_type in ("transfer", "mint") else MUXED[0]
-    amount = -100 if fee and number % 2 else AMOUNTS[number % 3 if fee else number % 5]
+    amount = -100 if fee and number % 2 else AMOUNTS[(ledger + index) % (3 if fee else 5)]
     asset = "native" if fee else ("native", "credit_alphanum4", None)[number % 3]
     return {
         "ledger_sequence": ledger,

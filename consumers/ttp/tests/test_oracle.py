@@ -11,15 +11,11 @@ import pytest
 
 from consumers.ttp.tests.oracle import Event, check, event_of_message, events_of_store
 from consumers.ttp.tests.processes import SECONDS, Processor, call
-from stellar_arrow_source.flight.backend import Tables
-from stellar_arrow_source.ledgers.endpoint import open_source
-from stellar_arrow_source.tables import STREAMS, LedgerDecoder, find_stream
-from tests.support.corpus import ROOT, requires_corpus, requires_peers
-from tests.support.serving import serving
+from consumers.ttp.tests.serving import serve_store
+from tests.support.corpus import requires_corpus, requires_peers
 
 pytestmark = [requires_corpus, requires_peers]
 
-TABLES = Tables(STREAMS, find_stream, LedgerDecoder)
 EVENTS = {"pubnet": 2701, "pubnet-2020-meta-v2": 728, "testnet-2022": 1351}
 """Store → how many events its ledgers have."""
 
@@ -55,11 +51,7 @@ def client(request: pytest.FixtureRequest) -> Client:
 @pytest.fixture(scope="module", params=EVENTS)
 def served(request: pytest.FixtureRequest) -> Iterator[tuple[str, Processor]]:
     """A store, and a processor of its ledgers."""
-    endpoint = str(ROOT / request.param)
-    with (
-        serving(tables=TABLES, open_source=lambda: open_source(endpoint)) as flight,
-        Processor(f"127.0.0.1:{flight.port}") as processor,
-    ):
+    with serve_store(request.param) as address, Processor(address) as processor:
         yield request.param, processor
 
 

@@ -79,20 +79,18 @@ class EntryDeltas:
             self.deltas[holder, asset] += change
 
 
-def differences(balances: Balances, ledger: EntryDeltas) -> list[tuple[Key, int, int]]:
-    """Holder and asset, change by the events, change of the entries, wherever these differ.
+def is_comparable(key: Key) -> bool:
+    """Whether the ledger has an entry for this balance: contracts keep theirs, and other tokens, in their own data."""
+    holder, asset = key
+    return not holder.startswith("C") and (asset == NATIVE or ":" in asset)
 
-    Contracts' balances and tokens that are no Stellar assets have no such entries.
-    """
-    events = {
-        key: flow.change
-        for key, flow in balances.flows.items()
-        if not key[0].startswith("C") and (key[1] == NATIVE or ":" in key[1])
-    }
-    keys = sorted(events.keys() | ledger.deltas.keys())
+
+def differences(balances: Balances, ledger: EntryDeltas) -> list[tuple[Key, int, int]]:
+    """Holder and asset, change by the events, change of the entries, wherever these differ."""
+    events = {key: flow.change for key, flow in balances.flows.items() if is_comparable(key)}
     return [
         (key, events.get(key, 0), ledger.deltas.get(key, 0))
-        for key in keys
+        for key in sorted(events.keys() | ledger.deltas.keys())
         if events.get(key, 0) != ledger.deltas.get(key, 0)
     ]
 

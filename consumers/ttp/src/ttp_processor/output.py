@@ -89,13 +89,14 @@ def write_balances(
         return exit_code
     report.show(found.flows, output_format)
     if check:
-        _check(conservation.differences(found, ledger), len(found.flows))
+        compared = sum(map(conservation.is_comparable, found.flows))
+        _check(conservation.differences(found, ledger), compared, len(found.flows) - compared)
     return ExitCode.OK
 
 
-def _check(differences: Sequence[tuple[Key, int, int]], balances: int) -> None:
+def _check(differences: Sequence[tuple[Key, int, int]], compared: int, others: int) -> None:
     for (holder, asset), by_events, by_entries in differences:
         _log.error("%s of %s: %d by the events, %d by the ledger's entries", holder, asset, by_events, by_entries)
     if differences:
         raise IntegrityError(f"{len(differences)} balances differ from the ledger's entries; they are listed above")
-    _log.info("all %d balances agree with the ledger's entries", balances)
+    _log.info("%d balances agree with the ledger's entries; %d have no such entry", compared, others)
