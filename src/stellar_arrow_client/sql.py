@@ -85,6 +85,7 @@ class Connection:
         self._duckdb = load("duckdb", "SQL")
         self._owned = connection is None
         self.duckdb = connection if connection is not None else self._duckdb.connect()
+        self._names: list[str] = []
         schemas = client.schemas()
         for info in client.streams():
             request = StreamRequest(info.name, start, end)
@@ -93,6 +94,7 @@ class Connection:
             )
             for name in (info.name, *info.aliases):
                 self.duckdb.register(name, rows)
+                self._names.append(name)
 
     def __enter__(self) -> Self:
         return self
@@ -103,9 +105,12 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Close both connections; DuckDB's stays open if it was given."""
+        """Close both connections; if DuckDB's was given, it stays open and loses the tables."""
         if self._owned:
             self.duckdb.close()
+        else:
+            for name in self._names:
+                self.duckdb.unregister(name)
         self.client.close()
 
     def sql(self, query: str, params: Parameters | None = None) -> Answer:

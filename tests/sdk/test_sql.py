@@ -345,9 +345,13 @@ def test_parameters_and_statements(connection: Connection) -> None:
 
 def test_in_a_database_of_ones_own(service: Service, tmp_path: Any) -> None:
     with duckdb.connect(tmp_path / "own.duckdb") as own:
+        own.execute("CREATE TABLE trades AS SELECT 5 AS five")
         with connect(service.location, start=10, end=19, connection=own) as connection:
             connection.sql("CREATE TABLE kept AS FROM ledgers")
+            assert len(connection.sql("DESCRIBE trades").fetchall()) > 1
         assert own.execute("SELECT count(*) FROM kept").fetchall() == [(10,)]
+        assert own.execute("FROM trades").fetchall() == [(5,)]
+        assert {name for (name,) in own.execute("SHOW TABLES").fetchall()} == {"kept", "trades"}
 
 
 def test_queries_of_many_threads(service: Service, local: duckdb.DuckDBPyConnection) -> None:
