@@ -36,6 +36,7 @@ from stellar_arrow_source.ledgers.source import Bounds, RawLedger
 from stellar_arrow_source.networks import KNOWN_NETWORKS
 from stellar_arrow_source.tables import STREAMS, LedgerDecoder, find_stream
 
+MAX_CONNECTIONS = 256
 HISTORY = 4
 """Ledgers that are there from the beginning."""
 
@@ -79,7 +80,7 @@ def serve_flight(pipe: Connection, sequence: int, rate: float) -> None:
     configure_logging("error")
     keep_freed_memory()
     source = LiveSource(sequence, rate)
-    config = ServerConfig(port=0, health_port=0)
+    config = ServerConfig(port=0, health_port=0, max_connections=MAX_CONNECTIONS)
     service = Service(config, Tables(STREAMS, find_stream, LedgerDecoder), lambda: source)
     service.start()
     while service.not_ready():
@@ -106,15 +107,16 @@ def _tell(pipe: Connection, port: int, source: LiveSource) -> None:
 
 
 @contextmanager
-def _spawned(target: Callable[..., None], *args: Any) -> Iterator[tuple[int, Connection]]:
-    """A process that runs ``target``: its port, and the pipe to ask it."""
+def spawned(target: Callable[..., None], *args: Any) -> Iterator[tuple[int, Connection, int]]:
+    """A process that runs ``target``: its port, the pipe to ask it, and its process id."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *args), daemon=True)
     process.start()
     theirs.close()
     try:
-        yield ours.recv(), ours
+        assert process.pid is not None
+        yield ours.recv(), ours, process.pid
     finally:
         process.terminate()
         process.join()
@@ -150,8 +152,8 @@ def main(ledger: int, count: int, rate: float, streams: tuple[str, ...]) -> None
     title = f"pubnet {ledger} ({len(find_ledger(ledger)):,} bytes), {rate:g} a second; ms until a client has its rows"
     table = Table("source", "stream", "ledgers", "p50 (goal 5)", "p90", "p99", "most", title=title)
     with ExitStack() as stack:
-        port, pipe = stack.enter_context(_spawned(serve_flight, ledger, rate))
-        raw_port, raw_pipe = stack.enter_context(_spawned(serve_raw, ledger, rate))
+        port, pipe, _ = stack.enter_context(spawned(serve_flight, ledger, rate))
+        raw_port, raw_pipe, _ = stack.enter_context(spawned(serve_raw, ledger, rate))
         server: Server = stack.enter_context(arrow_source(f"localhost:{raw_port}"))
         for name, flight_port, asked in (("in the server", port, pipe), ("through gRPC", server.port, raw_pipe)):
             for stream in streams:

@@ -46,7 +46,13 @@ def _serve(ctx: click.Context) -> None:
         Service(
             config,
             ledger_tables(config.ttp_mode),
-            partial(open_source, config.endpoint, live=config.live, passphrase=config.passphrase),
+            partial(
+                open_source,
+                config.endpoint,
+                live=config.live,
+                passphrase=config.passphrase,
+                cache=None if config.ledger_cache is None else (config.ledger_cache, config.ledger_cache_bytes),
+            ),
         )
     )
 

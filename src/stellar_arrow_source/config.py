@@ -53,6 +53,20 @@ class ServerConfig:
         "LIVE_ENDPOINT",
         "Where to go on when the ledgers of --source end, such as an RPC server after a store; the same forms.",
     )
+    ledger_cache: Path | None = _setting(
+        None,
+        "--ledger-cache",
+        "LEDGER_CACHE",
+        "Folder in which raw ledgers are kept once fetched; for sources that are far away.",
+        type=click.Path(file_okay=False, path_type=Path),
+    )
+    ledger_cache_bytes: int = _setting(
+        10 << 30,
+        "--ledger-cache-bytes",
+        "LEDGER_CACHE_BYTES",
+        "Bytes of ledgers to keep in the folder of --ledger-cache.",
+        type=click.IntRange(1 << 20),
+    )
     mock_data: bool = _setting(
         False,
         "--mock-data/--no-mock-data",

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_source.errors import NetworkMismatchError
+from stellar_arrow_source.ledgers.cache import CachedSource
 from stellar_arrow_source.ledgers.core_stream import CoreStream
 from stellar_arrow_source.ledgers.folders import LocalFolder
 from stellar_arrow_source.ledgers.galexie import GalexieStore
@@ -29,7 +30,12 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def open_source(
-    endpoint: str, *, live: str | None = None, passphrase: str | None = None, retry: RetryPolicy | None = None
+    endpoint: str,
+    *,
+    live: str | None = None,
+    passphrase: str | None = None,
+    retry: RetryPolicy | None = None,
+    cache: tuple[Path, int] | None = None,
 ) -> LedgerSource:
     """Open the source that an endpoint names; a server is not called before it is read from.
 
@@ -39,6 +45,7 @@ def open_source(
         live: where to go on when the ledgers of ``endpoint`` end; the same forms.
         passphrase: network passphrase that the source must have where it declares one.
         retry: how to reconnect; :class:`RetryPolicy` as it is by default.
+        cache: folder in which ledgers are kept once they were read, and the bytes it may hold.
 
     Raises:
         InvalidRequestError: the endpoint cannot be understood or its kind is not supported.
@@ -59,7 +66,7 @@ def open_source(
         raise NetworkMismatchError(
             f"{source.endpoint} declares the network {declared!r}, but {passphrase!r} is configured"
         )
-    return source
+    return source if cache is None else CachedSource(source, *cache)
 
 
 def _open_all(endpoints: str, retry: RetryPolicy) -> LedgerSource:
