@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -37,6 +38,7 @@ PREVIEWED_LEDGERS: Final = (1, 16, 256)
 """How many of the newest ledgers are looked at, one attempt after the other, for enough rows."""
 
 MAX_ACTION_BYTES: Final = 16 * 1024 * 1024
+MAX_STREAMS: Final = 1024
 
 T = TypeVar("T")
 
@@ -149,8 +151,14 @@ class Client:
 
     def schemas(self) -> dict[str, pa.Schema]:
         """The schemas of all streams, by name, in one call."""
-        listed = self._call(lambda options: list(self._flight.list_flights(options=options)))
-        return {_described(info.descriptor).stream: info.schema for info in listed}
+        listed = self._call(lambda options: list(islice(self._flight.list_flights(options=options), MAX_STREAMS + 1)))
+        try:
+            schemas = {_described(info.descriptor).stream: info.schema for info in listed}
+        except InvalidRequestError:
+            raise self._unexpected("a listing") from None
+        if len(schemas) != len(listed) or len(listed) > MAX_STREAMS:
+            raise self._unexpected("a listing")
+        return schemas
 
     def plan(self, request: StreamRequest) -> flight.FlightInfo:
         """The parts of a request that can be read at the same time: one endpoint for each sub-range."""

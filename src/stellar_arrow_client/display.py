@@ -61,6 +61,7 @@ def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]])
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
     """A table as text: columns of equal width; those beyond ``width`` characters are only named."""
+    rows = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
     shown = len(widths)
     while width is not None and shown > 1 and sum(widths[:shown]) + 2 * (shown - 1) > width:
@@ -82,8 +83,11 @@ def _cell(value: Any) -> str:
             text = value.hex()
         case datetime():
             text = value.isoformat(" ")
-        case str() if not value.isprintable():
-            text = repr(value)
         case _:
-            text = str(value)
+            text = _printable(str(value))
     return text if len(text) <= MAX_CELL_CHARS else f"{text[: MAX_CELL_CHARS - 1]}…"
+
+
+def _printable(text: str) -> str:
+    """Without what would move a terminal's cursor."""
+    return text if text.isprintable() else repr(text)

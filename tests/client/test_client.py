@@ -17,6 +17,7 @@ import pytest
 
 import stellar_arrow_client
 from stellar_arrow_client import Client, RetryPolicy, StreamInfo, StreamRequest
+from stellar_arrow_client.client import StreamList
 from stellar_arrow_client.errors import (
     AuthenticationError,
     IntegrityError,
@@ -135,6 +136,45 @@ def test_answers_of_something_else(bodies: tuple[bytes, ...]) -> None:
         pytest.raises(IntegrityError, match="is not the answer of stellar-arrow-source"),
     ):
         client.streams()
+
+
+class _Listing(flight.FlightServerBase):  # type: ignore[misc]
+    """Lists flights of the given names."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        super().__init__("grpc://127.0.0.1:0")
+
+    def list_flights(self, _context: object, _criteria: bytes) -> Iterator[flight.FlightInfo]:
+        for name in self.names:
+            yield flight.FlightInfo(sample_table(1, 1).schema, flight.FlightDescriptor.for_path(name), [], -1, -1)
+
+
+def test_schemas_of_all_streams(client: Client) -> None:
+    assert list(client.schemas()) == ["samples"]
+    assert client.schemas()["samples"].equals(client.schema("samples"))
+    for names in (("a", "a"), ("../a",), ("",), tuple(f"s{number}" for number in range(1025))):
+        with (
+            _Listing(*names) as server,
+            Client(f"127.0.0.1:{server.port}") as other,
+            pytest.raises(IntegrityError, match="answers a listing with what is not the answer"),
+        ):
+            other.schemas()
+
+
+def test_descriptions_cannot_move_the_cursor() -> None:
+    shown = repr(StreamList([StreamInfo("a", (), "rows\x1b[2J\n", 1)]))
+    assert "\x1b" not in shown
+    assert len(shown.splitlines()) == 2
+
+
+def test_a_closed_client_says_so(server: FakeServer) -> None:
+    with Client(server.address) as client:
+        pass
+    with pytest.raises(StellarArrowError, match="is closed; use it inside its with statement"):
+        client.streams()
+    with pytest.raises(StellarArrowError, match="is closed"):
+        next(client.stream("samples:10:20"))
 
 
 @pytest.mark.parametrize(
