@@ -45,21 +45,21 @@ LONGEST = "a-consumer-with-quite-a-long-name-indeed"
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def programs(tmp_path: Path) -> Path:
     return new_environment(tmp_path / "environment")
 
 
-def test_a_new_consumer_passes_at_once(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_new_consumer_passes_at_once(tmp_path: Path, programs: Path) -> None:
     assert len(LONGEST) == MAX_NAME_LENGTH
-    made = type_in(f"stellar-arrow new-consumer {LONGEST}", tmp_path, environment)
+    made = type_in(f"stellar-arrow new-consumer {LONGEST}", tmp_path, programs)
     assert made.stdout == f"{LONGEST}\n"
     [advice] = re.findall(r"^next: (.*)$", made.stderr, re.M)
-    said = type_in(advice, tmp_path, environment).stdout
+    said = type_in(advice, tmp_path, programs).stdout
     assert re.search(r"\d\d passed", said)
     assert "skipped" not in said
     folder = tmp_path / LONGEST
-    type_in("ruff check . && ruff format --check . && mypy", folder, environment)
-    found = map(json.loads, type_in("stellar-arrow consumers", folder, environment).stdout.splitlines())
+    type_in("ruff check . && ruff format --check . && mypy", folder, programs)
+    found = map(json.loads, type_in("stellar-arrow consumers", folder, programs).stdout.splitlines())
     assert LONGEST in [consumer["command"] for consumer in found]
 
 
@@ -71,10 +71,10 @@ def test_nothing_is_left_of_the_template(tmp_path: Path) -> None:
     assert not left
 
 
-def test_the_suite_finds_faults(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_the_suite_finds_faults(tmp_path: Path, programs: Path) -> None:
     """A sink is given one fault after the other; its tests must fail each time."""
     folder = new_consumer("faulty-consumer", tmp_path)
-    type_in("pip install -e '.[test]'", folder, environment)
+    type_in("pip install -e '.[test]'", folder, programs)
     sink = folder / "src/faulty_consumer/sink.py"
     sound = sink.read_text()
     for fault, (changes, tests) in FAULTS.items():
@@ -83,7 +83,7 @@ def test_the_suite_finds_faults(tmp_path: Path, environment: dict[str, str]) -> 
             assert sound.count(text) == 1, text
             faulty = faulty.replace(text, change)
         sink.write_text(faulty)
-        said = type_in(f"pytest -k '{' or '.join(tests)}'", folder, environment, code=1).stdout
+        said = type_in(f"pytest -k '{' or '.join(tests)}'", folder, programs, code=1).stdout
         failed = re.findall(r"^FAILED .*::(\w+)", said, re.M)
         assert sorted(failed) == sorted(tests), f"where {fault}: {said}"
 

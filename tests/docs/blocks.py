@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.environments import path_with
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
@@ -54,16 +56,20 @@ def of(section: str, test: str, page: str = README) -> list[str]:
 
 
 class Newcomer:
-    """Types blocks of a page into a shell, in a folder of its own, with free ports in place of the usual ones."""
+    """Types blocks of a page into a shell, in a folder of its own, with free ports in place of the usual ones.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        programs: what is found first in the PATH; what is installed for the tests when left out.
+    """
+
+    def __init__(self, folder: Path, programs: Path = Path(sys.executable).parent) -> None:
         self.folder = folder
         self._running: list[subprocess.Popen[str]] = []
         self._logs: dict[int, Path] = {}
         self._ports = {usual: _free_port() for usual in ("8815", "8088", "50053")}
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("SOURCE_", "STELLAR_"))},
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": path_with(programs),
             "ARROW_PORT": self._ports["8815"],
             "HEALTH_PORT": self._ports["8088"],
         }

@@ -21,11 +21,11 @@ exec "{python}" "{program}" "$@"
 """
 
 
-def new_environment(folder: Path) -> dict[str, str]:
+def new_environment(folder: Path) -> Path:
     """Make a virtual environment that has all that is installed for the tests, and ``pip`` to install more.
 
     Returns:
-        The environment variables of a shell in which it is activated.
+        Its folder of programs, which a shell has first in its PATH when the environment is activated.
     """
     venv.EnvBuilder(symlinks=True).create(folder)
     programs = folder / "bin"
@@ -35,19 +35,28 @@ def new_environment(folder: Path) -> dict[str, str]:
     (packages / "tests.pth").write_text("\n".join(lines))
     scripts = {"pip": _PIP.format(python=python)}
     for program in Path(sys.executable).parent.iterdir():
-        if program.is_file() and re.match(rb"#!.*python", program.read_bytes()[:200]):
+        if (programs / program.name).exists() or not os.access(program, os.X_OK):
+            continue
+        if re.match(rb"#!.*python", program.read_bytes()[:200]):
             scripts.setdefault(program.name, _PROGRAM.format(python=python, program=program))
+        else:
+            (programs / program.name).symlink_to(program)
     for name, script in scripts.items():
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)
-    path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "VIRTUAL_ENV": str(folder), "PATH": path}
+    return programs
 
 
-def type_in(command: str, folder: Path, environment: dict[str, str], code: int = 0) -> subprocess.CompletedProcess[str]:
+def path_with(programs: Path) -> str:
+    """The PATH that finds these programs first."""
+    return f"{programs}{os.pathsep}{os.environ['PATH']}"
+
+
+def type_in(command: str, folder: Path, programs: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Type a command into a shell, and check its exit code."""
+    env = {**os.environ, "PATH": path_with(programs)}
     done = subprocess.run(
-        ["sh", "-euc", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        ["sh", "-euc", command], cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == code, f"{command}\nended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done
