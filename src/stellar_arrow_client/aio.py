@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
@@ -16,6 +16,9 @@ from stellar_arrow_client.display import PREVIEWED_ROWS, Preview
 from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
 from stellar_arrow_client.policy import RetryPolicy
 from stellar_arrow_client.request import Cursor, StreamRequest
+
+if TYPE_CHECKING:
+    from stellar_arrow_client.rows import Rows
 
 
 class AsyncClient:
@@ -30,9 +33,13 @@ class AsyncClient:
         *,
         token: str | None = None,
         tls_roots: bytes | None = None,
+        client_cert: bytes | None = None,
+        client_key: bytes | None = None,
         retry: RetryPolicy | None = None,
     ) -> None:
-        self._client = Client(server, token=token, tls_roots=tls_roots, retry=retry)
+        self._client = Client(
+            server, token=token, tls_roots=tls_roots, client_cert=client_cert, client_key=client_key, retry=retry
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,6 +107,13 @@ class AsyncClient:
             closed = loop.run_in_executor(thread, batches.close)
             thread.shutdown(wait=False)
             await asyncio.shield(closed)
+
+    def read(self, request: StreamRequest | str, *, progress: bool = False) -> Rows:
+        """The rows of a range of ledgers; see :meth:`stellar_arrow_client.Client.read`.
+
+        Reading them blocks: leave it to a thread, as in ``await asyncio.to_thread(client.read(request).to_pandas)``.
+        """
+        return self._client.read(request, progress=progress)
 
     async def read_table(self, request: StreamRequest | str) -> pa.Table:
         """All rows of a bounded range, in memory; waits for ledgers that are not there yet.

@@ -84,6 +84,8 @@ class Client:
         server: ``localhost:8815``, ``grpc://…`` or ``grpc+tls://…``.
         token: sent as bearer token with every call.
         tls_roots: PEM certificates that the server's certificate must lead to; None for the system's.
+        client_cert, client_key: PEM certificate chain and private key with which the client shows who it is, to a
+            server that asks for that.
         retry: how long to go on trying; see :class:`~stellar_arrow_client.policy.RetryPolicy`.
 
     Raises:
@@ -97,12 +99,14 @@ class Client:
         *,
         token: str | None = None,
         tls_roots: bytes | None = None,
+        client_cert: bytes | None = None,
+        client_key: bytes | None = None,
         retry: RetryPolicy | None = None,
     ) -> None:
         self.address = Address.parse(server)
         self.retry = retry or RetryPolicy()
         self._headers = _authorization(token, self.address)
-        self._flight = connect(self.address, tls_roots)
+        self._flight = connect(self.address, tls_roots, client_cert, client_key)
 
     def __enter__(self) -> Self:
         return self
@@ -333,9 +337,11 @@ class Client:
                 return call(flight.FlightCallOptions(timeout=CALL_SECONDS, headers=self._headers))
             except Exception as error:
                 typed = self._translate(error)
-                if not isinstance(typed, UnavailableError) or attempt == self.retry.first_tries:
+                wait = max(next(waits), typed.retry_after or 0.0)
+                hopeless = not isinstance(typed, UnavailableError) or wait > self.retry.maximum
+                if hopeless or attempt == self.retry.first_tries:
                     raise typed from error
-            time.sleep(next(waits))
+            time.sleep(wait)
         raise AssertionError("first_tries must be at least 1")
 
     def _translate(self, error: Exception) -> StellarArrowError:

@@ -28,10 +28,12 @@ class StellarArrowError(Exception):
     Attributes:
         exit_code: what a command ends with.
         resume: the next ledger to ask for, when the server said so with the error.
+        retry_after: seconds after which it is worth trying again, when the server said so.
     """
 
     exit_code: ExitCode = ExitCode.FAILURE
     resume: int | None = None
+    retry_after: float | None = None
 
 
 class InvalidRequestError(StellarArrowError):
@@ -54,6 +56,14 @@ class UnavailableError(StellarArrowError):
     exit_code = ExitCode.UNAVAILABLE
 
 
+class LimitError(UnavailableError):
+    """The client has used up what the server lets it use for now: requests, streams or bytes."""
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class IntegrityError(StellarArrowError):
     """Data that contradicts itself or its checksum."""
 
@@ -68,3 +78,7 @@ class AuthenticationError(StellarArrowError):
     """The server refuses the credentials."""
 
     exit_code = ExitCode.AUTHENTICATION
+
+
+class PermissionDeniedError(AuthenticationError):
+    """The credentials are good, but not for what was asked."""

@@ -176,14 +176,25 @@ def server_argument(function: F) -> F:
 
 
 def client_options(function: F) -> F:
-    """``SERVER``, ``--token``, ``--tls-roots``, ``--retry-for``; the function gets an open ``client``."""
+    """``SERVER``, credentials, TLS, ``--retry-for``; the function gets an open ``client``."""
+    pem = click.Path(exists=True, dir_okay=False, path_type=Path)
 
     @functools.wraps(function)
-    def run(*args: Any, server: str, token: str | None, tls_roots: Path | None, retry_for: float, **kwargs: Any) -> Any:
+    def run(
+        *args: Any,
+        server: str,
+        token: str | None,
+        tls_roots: Path | None,
+        client_cert: Path | None,
+        client_key: Path | None,
+        retry_for: float,
+        **kwargs: Any,
+    ) -> Any:
         from stellar_arrow_client.client import Client  # pyarrow loads slowly, --help needs none of it
 
-        roots = None if tls_roots is None else tls_roots.read_bytes()
-        with Client(server, token=token, tls_roots=roots, retry=RetryPolicy(retry_for=retry_for)) as client:
+        roots, cert, key = (path and path.read_bytes() for path in (tls_roots, client_cert, client_key))
+        retry = RetryPolicy(retry_for=retry_for)
+        with Client(server, token=token, tls_roots=roots, client_cert=cert, client_key=key, retry=retry) as client:
             return function(*args, client=client, **kwargs)
 
     return _apply(
@@ -192,9 +203,21 @@ def client_options(function: F) -> F:
         option("--token", envvar="STELLAR_ARROW_TOKEN", help="Bearer token that the server asks for."),
         option(
             "--tls-roots",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            type=pem,
             envvar="STELLAR_ARROW_TLS_ROOTS",
             help="PEM file of the authorities to trust with grpc+tls://; without it those of the system.",
+        ),
+        option(
+            "--client-cert",
+            type=pem,
+            envvar="STELLAR_ARROW_CLIENT_CERT",
+            help="PEM certificate chain to show to a server that asks for one (mutual TLS).",
+        ),
+        option(
+            "--client-key",
+            type=pem,
+            envvar="STELLAR_ARROW_CLIENT_KEY",
+            help="PEM private key of --client-cert.",
         ),
         option(
             "--retry-for",

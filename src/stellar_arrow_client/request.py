@@ -31,6 +31,7 @@ MAX_COLUMNS: Final = 1024
 MAX_METADATA_BYTES: Final = 4 * 1024
 MAX_NAME_LENGTH: Final = 128
 MAX_FILTER_LENGTH: Final = 16 * 1024
+MAX_RETRY_SECONDS: Final = 7 * 86_400
 
 ACTION_HEALTH: Final = "health"
 ACTION_LATEST_LEDGER: Final = "latest-ledger"
@@ -214,16 +215,17 @@ def error_payload(error: StellarArrowError, resume: int | None = None) -> bytes:
     """The ``extra_info`` of a Flight error.
 
     ``{"code": class name, "resume": ledger or null, "exit_code": number, "message": text}``; ``resume`` is
-    the next ledger to ask for, when the stream had begun.
+    the next ledger to ask for, when the stream had begun. With ``"retry_after": seconds`` when that is known.
     """
-    return json.dumps(
-        {
-            "code": type(error).__name__,
-            "resume": resume,
-            "exit_code": int(error.exit_code),
-            "message": str(error),
-        }
-    ).encode()
+    fields: dict[str, Any] = {
+        "code": type(error).__name__,
+        "resume": resume,
+        "exit_code": int(error.exit_code),
+        "message": str(error),
+    }
+    if error.retry_after is not None:
+        fields["retry_after"] = round(error.retry_after, 3)
+    return json.dumps(fields).encode()
 
 
 def error_from_payload(payload: bytes, message: str) -> StellarArrowError:
@@ -243,6 +245,8 @@ def error_from_payload(payload: bytes, message: str) -> StellarArrowError:
         return StellarArrowError(message)
     error = by_name.get(code, by_exit_code.get(exit_code, StellarArrowError))(text)
     error.resume = resume if type(resume) is int and 1 <= resume <= MAX_LEDGER + 1 else None
+    wait = fields.get("retry_after")
+    error.retry_after = float(wait) if type(wait) in (int, float) and 0 <= wait <= MAX_RETRY_SECONDS else None
     return error
 
 

@@ -35,6 +35,8 @@ def connect(
     connection: duckdb.DuckDBPyConnection | None = None,
     token: str | None = None,
     tls_roots: bytes | None = None,
+    client_cert: bytes | None = None,
+    client_key: bytes | None = None,
     retry: RetryPolicy | None = None,
 ) -> Connection:
     """Open a connection on which the streams of a server are tables.
@@ -44,7 +46,8 @@ def connect(
     its conditions that the server understands; DuckDB applies all of them.
 
     Args:
-        server: as for :class:`~stellar_arrow_client.Client`, like ``token``, ``tls_roots`` and ``retry``.
+        server: as for :class:`~stellar_arrow_client.Client`, like ``token``, ``tls_roots``, ``client_cert``,
+            ``client_key`` and ``retry``.
         start, end: first and last ledger of every table.
         progress: show how far the reading is, on a terminal or in a notebook.
         connection: of DuckDB, that is to have the tables; a new one in memory, if None.
@@ -52,7 +55,9 @@ def connect(
     Raises:
         StellarArrowError: the server cannot be reached, or duckdb is not installed.
     """
-    client = Client(server, token=token, tls_roots=tls_roots, retry=retry)
+    client = Client(
+        server, token=token, tls_roots=tls_roots, client_cert=client_cert, client_key=client_key, retry=retry
+    )
     try:
         return Connection(client, start, end, progress=progress, connection=connection)
     except BaseException:

@@ -222,12 +222,13 @@ def read_stream(
             exhausted = failures >= retry.first_tries
         else:
             exhausted = time.monotonic() - last_news >= retry.retry_for
-        if exhausted:
+        wait = max(next(waits), error.retry_after or 0.0)
+        if exhausted or (error.retry_after or 0.0) > retry.retry_for:
             raise error
         log.warning("reading %s broke, trying again: %s", request.stream, error)
         if on_reconnect is not None:
             on_reconnect(error)
-        if stop.wait(next(waits)):
+        if stop.wait(wait):
             return
 
 

@@ -68,15 +68,29 @@ class Address:
         return f"{self.host}:{self.port}"
 
 
-def connect(address: Address, roots: bytes | None) -> flight.FlightClient:
+def connect(
+    address: Address, roots: bytes | None, cert: bytes | None = None, key: bytes | None = None
+) -> flight.FlightClient:
     """A connection, made on first use.
 
     Args:
         roots: PEM certificates that the server's certificate must lead to; None for the system's.
+        cert, key: PEM certificate chain and private key that the client shows.
+
+    Raises:
+        InvalidRequestError: only one of ``cert`` and ``key`` is given, or both without TLS.
     """
+    if (cert is None) != (key is None):
+        raise InvalidRequestError(
+            "a client certificate needs its private key: give both --client-cert and --client-key"
+        )
+    if cert is not None and not address.tls:
+        raise InvalidRequestError(f"a client certificate is shown over TLS only; write grpc+tls://{address}")
     return flight.FlightClient(
         address.uri,
         tls_root_certs=roots,
+        cert_chain=cert,
+        private_key=key,
         generic_options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             # A channel backs off by itself, up to two minutes; ours is the policy that counts.
@@ -97,7 +111,7 @@ def typed_error(error: Exception, address: Address) -> StellarArrowError:
         case StellarArrowError():
             return error
         case flight.FlightUnavailableError() | flight.FlightTimedOutError():
-            return UnavailableError(f"cannot reach {address}; is stellar-arrow-source running there?")
+            return UnavailableError(f"cannot reach {address}; {_why_unreachable(str(error), address)}")
         case flight.FlightCancelledError() | flight.FlightInternalError():
             return UnavailableError(f"the connection to {address} broke: {detail}")
         case flight.FlightUnauthenticatedError() | flight.FlightUnauthorizedError():
@@ -108,6 +122,21 @@ def typed_error(error: Exception, address: Address) -> StellarArrowError:
             return IntegrityError(f"{address} sent what is not a valid record batch: {detail}")
         case _:
             return StellarArrowError(f"the server at {address} failed: {detail}")
+
+
+def _why_unreachable(message: str, address: Address) -> str:
+    """What to look at when no connection comes about; gRPC tells it at length, in terms of OpenSSL."""
+    if "certificate verify failed" in message:
+        return "its certificate leads to no authority that is trusted; name the right one with --tls-roots"
+    if "wrong version number" in message:
+        return f"it does not speak TLS; write grpc://{address} if that is meant"
+    if "Ssl handshake failed" in message:
+        return "the TLS handshake failed"
+    if "Socket closed" in message and address.tls:
+        return "it closed the connection; it may ask for a certificate (--client-cert, --client-key)"
+    if "Socket closed" in message:
+        return f"it closed the connection; if it speaks TLS, write grpc+tls://{address}"
+    return "is stellar-arrow-source running there?"
 
 
 def _first_line(message: str) -> str:

@@ -42,7 +42,8 @@ SLOW: Final = 0.05
 BATCHES: Final = (LAST - FIRST + 1) // 10
 """How many batches the server makes of all its ledgers."""
 STANDARD_OPTIONS: Final = (
-    *("--token", "--tls-roots", "--retry-for", "--progress", "--metrics-port", "--metrics-host"),
+    *("--token", "--tls-roots", "--client-cert", "--client-key", "--retry-for"),
+    *("--progress", "--metrics-port", "--metrics-host"),
     *("--config", "--log-level", "--log-format", "--quiet", "--verbose", "--debug", "--version", "--help"),
 )
 PIPE_BYTES: Final = 4096
