@@ -61,6 +61,24 @@ def arrow_source(endpoint: str) -> Iterator[Server]:
         yield server
 
 
+@contextmanager
+def ttp_processor(server: Server) -> Iterator[Server]:
+    """``ttp-processor serve``."""
+    port = _free_port()
+    command = [
+        _script("ttp-processor"),
+        "serve",
+        f"localhost:{server.port}",
+        "--port",
+        str(port),
+        "--log-level",
+        "error",
+    ]
+    with _running(command, port) as processor:
+        _wait(processor, lambda: socket.create_connection(("127.0.0.1", port), timeout=1).close())
+        yield processor
+
+
 class Archived(NamedTuple):
     """What a run of ``parquet-consumer`` did: seconds and rows by its own account (0 if nothing was left), its cost."""
 
@@ -133,7 +151,7 @@ def _script(name: str) -> str:
     """An installed command of the environment that runs the benchmark."""
     path = Path(sys.executable).with_name(name)
     if not path.exists():
-        raise click.ClickException(f"{path} is missing: pip install -e . -e consumers/parquet")
+        raise click.ClickException(f"{path} is missing: pip install -e . -e consumers/parquet -e consumers/ttp")
     return str(path)
 
 
