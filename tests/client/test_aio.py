@@ -42,13 +42,15 @@ def test_rows_are_those_of_the_client(server: FakeServer) -> None:
         resumed = [cursor async for _, cursor in client.stream("samples:10:400", resume=396)]
         nothing = [cursor async for _, cursor in client.stream("samples:10:400", resume=401)]
         table = await client.read_table(StreamRequest("samples", 20, 30, ("amount",)))
-        return batches, resumed, nothing, table
+        frame = await asyncio.to_thread(client.read("samples:20:30").to_polars)
+        return batches, resumed, nothing, table, frame
 
-    batches, resumed, nothing, table = run(server.address, work)
+    batches, resumed, nothing, table, frame = run(server.address, work)
     assert pa.Table.from_batches(batches).equals(sample_table(10, 400))
     assert [(cursor.first, cursor.last) for cursor in resumed] == [(396, 400)]
     assert nothing == []
     assert table.equals(sample_table(20, 30).select(["amount"]))
+    assert frame["amount"].to_list() == table["amount"].to_pylist()
     assert threads_of_streams() == []
 
 
