@@ -13,6 +13,7 @@ import click
 from stellar_arrow_client.options import Choice, Group, option, run_cli, standard_options
 from stellar_arrow_source.config import config_of, server_options
 from stellar_arrow_source.preview.cli import head
+from stellar_arrow_source.token_cli import token
 
 if TYPE_CHECKING:
     from stellar_arrow_source.tables import Column
@@ -37,11 +38,13 @@ def _serve(ctx: click.Context) -> None:
     # gRPC reads this when it is loaded; what it has to say is said by the errors of the server.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from stellar_arrow_source.allocator import keep_freed_memory
+    from stellar_arrow_source.compiling import tell_of_compiling
     from stellar_arrow_source.flight.backend import ledger_tables
     from stellar_arrow_source.flight.service import Service, run
     from stellar_arrow_source.ledgers.endpoint import open_source
 
     keep_freed_memory()
+    tell_of_compiling()
     run(
         Service(
             config,
@@ -130,6 +133,7 @@ def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
 
 
 command.add_command(head)
+command.add_command(token)
 
 
 def main() -> None:

@@ -162,9 +162,11 @@ def _opened(endpoint: str, network: str | None) -> Iterator[LedgerSource]:
     # gRPC reads this when it is loaded; what it has to say is said by the errors of the sources.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from stellar_arrow_source.allocator import keep_freed_memory
+    from stellar_arrow_source.compiling import tell_of_compiling
     from stellar_arrow_source.ledgers.endpoint import open_source
 
     keep_freed_memory()
+    tell_of_compiling()
     with closing(open_source(endpoint, passphrase=_passphrase(network))) as source:
         yield source
 

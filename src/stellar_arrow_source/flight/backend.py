@@ -18,16 +18,19 @@ class Tables(NamedTuple):
         streams: all streams.
         find: stream by name or alias; raises UnknownStreamError.
         decoder: makes a decoder, of (stream name → column names) and ``passphrase``.
+        unprepared: names of the streams whose code must be compiled first; empty where nothing is compiled.
     """
 
     streams: Sequence[Stream]
     find: Callable[[str], Stream]
     decoder: Callable[..., LedgerDecoder]
+    unprepared: Callable[[], Sequence[str]] = tuple
 
 
 def ledger_tables(ttp_mode: TransferMode = "auto") -> Tables:
     """The streams of the catalog, with token-transfer events from where ``ttp_mode`` says."""
     from stellar_arrow_source.tables import STREAMS, LedgerDecoder, find_stream
+    from stellar_arrow_source.tables.prepare import is_prepared
     from stellar_arrow_source.tables.transfers.stream import ttp_stream
 
     transfers = ttp_stream(ttp_mode)
@@ -39,4 +42,7 @@ def ledger_tables(ttp_mode: TransferMode = "auto") -> Tables:
     def decoder(requests: Mapping[str, Sequence[str] | None], *, passphrase: str | None) -> LedgerDecoder:
         return LedgerDecoder({find(name): columns for name, columns in requests.items()}, passphrase=passphrase)
 
-    return Tables([find(stream.name) for stream in STREAMS], find, decoder)
+    def unprepared() -> list[str]:
+        return [stream.name for stream in STREAMS if not is_prepared(stream.name)]
+
+    return Tables([find(stream.name) for stream in STREAMS], find, decoder, unprepared)

@@ -33,12 +33,16 @@ Observer = Callable[["DecodedBatch", int, float], None]
 
 
 class Pipeline:
-    """Makes the parts of one stream, in order."""
+    """Makes the parts of one stream, in order.
+
+    Args:
+        open_decoder: gives a decoder of the stream, None while it cannot yet; takes at most about so many seconds.
+    """
 
     def __init__(
         self,
         ledgers: LedgerReader,
-        decoder: LedgerDecoder,
+        open_decoder: Callable[[float], LedgerDecoder | None],
         stream: str,
         schema: pa.Schema,
         *,
@@ -51,7 +55,8 @@ class Pipeline:
     ) -> None:
         self._position = start
         self._ledgers = ledgers
-        self._decoder = decoder
+        self._open_decoder = open_decoder
+        self._decoder: LedgerDecoder
         self._stream = stream
         self._names = schema.names
         self._row_filter = row_filter
@@ -67,6 +72,7 @@ class Pipeline:
         Raises:
             StellarArrowError: of the source or the decoder, after all ledgers before the fault.
         """
+        yield from self._get_decoder(poll)
         said = time.monotonic()
         while self._end is None or self._position <= self._end:
             poll()
@@ -80,8 +86,21 @@ class Pipeline:
             elif self._ledgers.ended:
                 raise GapError(f"the source ended before ledger {self._position}; ask for it again later")
             elif time.monotonic() - said >= HEARTBEAT_SECONDS:
-                yield Part(self._empty, Cursor(self._position, self._position - 1), 0)
+                yield self._heartbeat()
                 said = time.monotonic()
+
+    def _get_decoder(self, poll: Callable[[], None]) -> Iterator[Part]:
+        """Wait for the decoder, with heartbeats."""
+        said = time.monotonic()
+        while (decoder := self._open_decoder(POLL_SECONDS)) is None:
+            poll()
+            if time.monotonic() - said >= HEARTBEAT_SECONDS:
+                yield self._heartbeat()
+                said = time.monotonic()
+        self._decoder = decoder
+
+    def _heartbeat(self) -> Part:
+        return Part(self._empty, Cursor(self._position, self._position - 1), 0)
 
     def _next_group(self) -> list[RawLedger]:
         newest = self._newest()

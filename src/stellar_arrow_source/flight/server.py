@@ -30,12 +30,13 @@ from stellar_arrow_source.flight.planning import (
     plan,
     sub_requests,
 )
+from stellar_arrow_source.flight.preparing import Preparation
 from stellar_arrow_source.flight.source_watch import SourceWatch
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.metrics import Metrics
 
 if TYPE_CHECKING:
-    from stellar_arrow_source.tables import DecodedBatch, Stream
+    from stellar_arrow_source.tables import DecodedBatch, LedgerDecoder, Stream
 
 ONE_ROW_A_LEDGER = "ledgers"
 """The stream whose number of rows in a range is known beforehand."""
@@ -69,6 +70,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         *,
         tables: Tables,
         watch: SourceWatch,
+        preparation: Preparation,
         limiter: StreamLimiter,
         metrics: Metrics,
         health: Callable[[], dict[str, Any]],
@@ -79,6 +81,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     ) -> None:
         self._tables = tables
         self._watch = watch
+        self._preparation = preparation
         self._limiter = limiter
         self._metrics = metrics
         self._health = health
@@ -202,7 +205,11 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         stream = found.stream.name
         extra = self._analytics.columns_beside(stream) if self._analytics else ()
         columns = dict.fromkeys((*found.columns, *extra))
-        decoder = self._tables.decoder({stream: tuple(columns)}, passphrase=self._watch.passphrase)
+
+        def open_decoder(seconds: float) -> LedgerDecoder | None:
+            if not self._preparation.wait(stream, seconds):
+                return None
+            return self._tables.decoder({stream: tuple(columns)}, passphrase=self._watch.passphrase)
 
         def observe(decoded: DecodedBatch, xdr_bytes: int, seconds: float) -> None:
             self._metrics.decoded(stream, len(decoded.sequences), xdr_bytes, seconds)
@@ -212,7 +219,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
 
         return Pipeline(
             ledgers,
-            decoder,
+            open_decoder,
             stream,
             found.schema,
             row_filter=found.row_filter,

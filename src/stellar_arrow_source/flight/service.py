@@ -22,6 +22,7 @@ from stellar_arrow_client.errors import ExitCode, InvalidRequestError, StellarAr
 from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.limits import StreamLimiter
+from stellar_arrow_source.flight.preparing import Preparation
 from stellar_arrow_source.flight.server import LedgerFlightServer
 from stellar_arrow_source.flight.source_watch import SourceWatch
 from stellar_arrow_source.ledgers.endpoint import without_credentials
@@ -56,7 +57,10 @@ class Service:
         self._tables = tables
         self._began = time.monotonic()
         self._limiter = StreamLimiter(config.max_connections, config.prefetch_bytes)
-        self._watch = SourceWatch(open_source, tables, passphrase=config.passphrase, on_fatal=self._fail)
+        self._preparation = Preparation(tables.unprepared())
+        self._watch = SourceWatch(
+            open_source, tables, self._preparation, passphrase=config.passphrase, on_fatal=self._fail
+        )
         metrics = Metrics()
         analytics = LedgerAnalytics() if config.enable_analytics else None
         tls = _tls(config)
@@ -68,6 +72,7 @@ class Service:
                 config.port,
                 tables=tables,
                 watch=self._watch,
+                preparation=self._preparation,
                 limiter=self._limiter,
                 metrics=metrics,
                 health=self.health,
@@ -155,6 +160,7 @@ class Service:
         stopper = threading.Thread(target=self._flight.shutdown, name="shutdown", daemon=True)
         stopper.start()
         stopper.join(SHUTDOWN_SECONDS)
+        self._preparation.close()
         self._watch.close()
         self._monitoring.close()
 

@@ -11,6 +11,7 @@ import structlog
 from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
 from stellar_arrow_source.errors import NetworkMismatchError, SourceUnavailableError
 from stellar_arrow_source.flight.backend import Tables
+from stellar_arrow_source.flight.preparing import Preparation
 from stellar_arrow_source.ledgers.source import Bounds, LedgerSource
 from stellar_arrow_source.networks import network_name
 
@@ -21,7 +22,9 @@ BOUNDS_MAX_AGE_SECONDS = 0.25
 """Requests within this time share one question to the source."""
 
 NOT_LOOKED_YET = "the ledger source has not answered yet"
-PREPARING = "the decoder is being prepared"
+PREPARING = "the decoder is being compiled, as once on every machine"
+
+_TRANSACTIONS = "transactions"
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +46,7 @@ class SourceWatch:
         self,
         open_source: Callable[[], LedgerSource],
         tables: Tables,
+        preparation: Preparation,
         *,
         passphrase: str | None,
         on_fatal: Callable[[StellarArrowError], None],
@@ -51,9 +55,9 @@ class SourceWatch:
         self.problem: str | None = NOT_LOOKED_YET
         self._open_source = open_source
         self._tables = tables
+        self._preparation = preparation
         self._on_fatal = on_fatal
         self._source: LedgerSource | None = None
-        self._prepared = False
         self._network_checked = False
         self._bounds = Bounds(None, None)
         self._bounds_at = float("-inf")
@@ -128,27 +132,20 @@ class SourceWatch:
             self._source.close()
 
     def _learn_from(self, source: LedgerSource, latest: int) -> None:
-        """Decode the newest ledger into every stream, which prepares the decoder before a client needs it.
-
-        The hashes of transactions tell the network. A ledger without one does not, so the next is tried then.
-        """
+        """Find the network by the hashes of the newest ledger's transactions; without one, the next ledger is tried."""
         ledger = next(source.ledgers(latest, latest, self._stop), None)
         if ledger is None:
             return
-        began = time.perf_counter()
-        if not self._prepared:
+        self._preparation.start(ledger.xdr, self.passphrase)
+        while not self._preparation.wait(_TRANSACTIONS, LOOK_SECONDS / 10):
             self.problem = PREPARING
-            _log.info("preparing decoder")
-        for stream in self._tables.streams:
-            decoder = self._tables.decoder({stream.name: None}, passphrase=self.passphrase)
-            decoded = decoder.decode([ledger.xdr])
-            if stream.name == "transactions" and decoded.passphrase and decoded.batches[stream.name].num_rows:
-                self._network_checked = True
-                self.passphrase = decoded.passphrase
-                _log.info("network found", network=network_name(decoded.passphrase), ledger=latest)
-        if not self._prepared:
-            self._prepared = True
-            _log.info("decoder ready", seconds=round(time.perf_counter() - began, 2))
+            if self._stop.is_set():
+                return
+        decoded = self._tables.decoder({_TRANSACTIONS: None}, passphrase=self.passphrase).decode([ledger.xdr])
+        if decoded.passphrase and decoded.batches[_TRANSACTIONS].num_rows:
+            self._network_checked = True
+            self.passphrase = decoded.passphrase
+            _log.info("network found", network=network_name(decoded.passphrase), ledger=latest)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -59,12 +59,14 @@ def head(
     config = config_of(ctx)
     # gRPC reads this when it is loaded; what it has to say is said by the errors of the sources.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from stellar_arrow_source.compiling import tell_of_compiling
     from stellar_arrow_source.flight.backend import ledger_tables
     from stellar_arrow_source.flight.planning import plan
     from stellar_arrow_source.ledgers.endpoint import open_source
     from stellar_arrow_source.ledgers.source import RetryPolicy
     from stellar_arrow_source.preview.reading import read_rows
 
+    tell_of_compiling()
     names = None if columns is None else tuple(name.strip() for name in columns.split(","))
     request = StreamRequest(stream, start, columns=names, filter=condition)
     tables = ledger_tables(config.ttp_mode)
