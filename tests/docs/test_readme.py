@@ -52,7 +52,7 @@ def test_what_is_installed_is_there() -> None:
     for folder in folders:
         assert (ROOT / folder / "pyproject.toml").exists()
     commands = re.findall(r"`((?:stellar|parquet|analytics)-[a-z-]+)`", blocks.README)
-    assert len(set(commands)) == 4
+    assert len(set(commands)) == 5
     for command in commands:
         assert Path(sys.executable).with_name(command).exists(), f"{command} is not installed"
 
