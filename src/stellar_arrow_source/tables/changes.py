@@ -23,7 +23,7 @@ from stellar_arrow_source.tables.changes_kernels import (
     copy_keys,
     key_bounds,
     order_changes,
-    pair_changes,
+    repeated_keys,
 )  # fmt: skip
 from stellar_arrow_source.tables.expressions import At, End, Expression, Need, Where
 from stellar_arrow_source.tables.frame import TRANSACTION_NEEDS, Batch, Frame, Integers, Mask
@@ -77,6 +77,9 @@ _KEY_ARMS: Final = 16
 
 _REMOVED: Final = int(LedgerEntryChangeType.LEDGER_ENTRY_REMOVED)
 _STATE: Final = int(LedgerEntryChangeType.LEDGER_ENTRY_STATE)
+_STARTS_PAIR, _ENDS_PAIR = np.zeros((2, len(LedgerEntryChangeType)), np.bool_)
+_STARTS_PAIR[[LedgerEntryChangeType.LEDGER_ENTRY_STATE, LedgerEntryChangeType.LEDGER_ENTRY_RESTORED]] = True
+_ENDS_PAIR[[LedgerEntryChangeType.LEDGER_ENTRY_UPDATED, LedgerEntryChangeType.LEDGER_ENTRY_REMOVED]] = True
 REMOVED_END: Final = Where(CHANGE_END, lambda frame: is_removed(frame))
 
 
@@ -237,6 +240,18 @@ def _check_operations(batch: Batch) -> None:
         )
 
 
+def take(frame: Frame, chosen: Integers) -> Frame:
+    """The rows ``chosen`` of a frame of changes, with what is known of their keys."""
+    part = Frame(frame.batch, frame.ledger[chosen], {CHANGE.name: frame.rows[CHANGE.name][chosen]})
+    found: Keys | None = frame.known(keys)
+    if found is not None:
+        part.once(keys, lambda: Keys(found.words, found.start[chosen], found.end[chosen]))
+    hashes: Digests | None = frame.known(key_hashes)
+    if hashes is not None:
+        part.once(key_hashes, lambda: hashes[chosen])
+    return part
+
+
 def sites(frame: Frame) -> Integers:
     """int64 (rows,): :class:`Site`."""
     return frame.once("sites", lambda: frame.absent)
@@ -268,7 +283,7 @@ class Keys:
 
 def keys(frame: Frame) -> Keys:
     """The LedgerKey of each entry changed."""
-    return frame.once("keys", lambda: _keys(frame))
+    return frame.once(keys, lambda: _keys(frame))
 
 
 def _keys(frame: Frame) -> Keys:
@@ -281,25 +296,33 @@ def _keys(frame: Frame) -> Keys:
     return Keys(copied, start, end)
 
 
-def ends_pair(frame: Frame) -> Mask:
-    """bool (rows,): whether the row before is the state that this change, UPDATED or REMOVED, starts from."""
+def _repeats(frame: Frame) -> Mask:
+    """bool (rows,): whether the key is that of the row before."""
 
     def read() -> Mask:
-        found, paired = keys(frame), np.empty(frame.length, np.bool_)
-        lists = frame.once("lists", lambda: frame.absent)
-        pair_changes(found.words, change_types(frame), lists, found.start, found.end, paired)
-        return paired
+        found, repeated = keys(frame), np.empty(frame.length, np.bool_)
+        repeated_keys(found.words, found.start, found.end, repeated)
+        return repeated
 
-    return frame.once("ends pair", read)
+    return frame.once(_repeats, read)
+
+
+def ends_pair(frame: Frame) -> Mask:
+    """bool (rows,): whether the row before is the state that this change, UPDATED or REMOVED, starts from."""
+    starts, ends = _STARTS_PAIR[change_types(frame)], _ENDS_PAIR[change_types(frame)]
+    lists = frame.once("lists", lambda: frame.absent)
+    paired: Mask = _repeats(frame) & ends
+    paired[1:] &= starts[:-1] & (lists[1:] == lists[:-1])
+    return paired
 
 
 def key_hashes(frame: Frame) -> Digests:
     """uint32 (rows, 8): SHA-256 of each LedgerKey."""
 
     def read() -> Digests:
-        found, own = keys(frame), ~ends_pair(frame)
-        digests = hash_spans(found.words, found.start[own], found.end[own])
-        hashes: Digests = digests[np.cumsum(own) - 1]  # the end of a pair has the key of the row before
+        found, new = keys(frame), ~_repeats(frame)
+        digests = hash_spans(found.words, found.start[new], found.end[new])
+        hashes: Digests = digests[np.cumsum(new) - 1]
         return hashes
 
-    return frame.once("key hashes", read)
+    return frame.once(key_hashes, read)

@@ -1,6 +1,6 @@
-"""Kernels over changes of ledger entries: their order, the pairs they make, the keys of the entries, last states.
+"""Kernels over changes of ledger entries: their order, the keys of the entries, last states.
 
-Exports: order_changes, pair_changes, key_bounds, copy_keys, last_of_keys, longest_lives.
+Exports: order_changes, repeated_keys, key_bounds, copy_keys, last_of_keys, longest_lives.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from stellar_arrow_source.xdr.jit import Mask, Positions, Words, kernel, load32
 
 Digests = NDArray[np.uint32]
 
-_UPDATED, _REMOVED, _STATE, _RESTORED = 1, 2, 3, 4  # LedgerEntryChangeType
 _ACCOUNT, _TRUSTLINE, _OFFER, _DATA, _CLAIMABLE_BALANCE = 0, 1, 2, 3, 4  # LedgerEntryType
 _CONTRACT_DATA, _CONTRACT_CODE, _CONFIG_SETTING = 6, 7, 8
 _ACCOUNT_WORDS = 9  # AccountID: the key's type, then 32 bytes
@@ -45,32 +44,21 @@ def order_changes(ledger_rows: Positions, phases: Positions, number: int, order:
 
 
 @kernel
-def pair_changes(
-    words: Words, types: Positions, lists: Positions, start: Positions, end: Positions, paired: Mask
-) -> None:
-    """Which changes end a pair: UPDATED or REMOVED right after STATE or RESTORED of the same key in the same list.
+def repeated_keys(words: Words, start: Positions, end: Positions, repeated: Mask) -> None:
+    """Which keys are that of the row before.
 
     Args:
         words, start, end: (n,) the keys' words.
-        types: int64 (n,), ``LedgerEntryChangeType``.
-        lists: int64 (n,), the LedgerEntryChanges that each change is of.
-        paired: bool (n,) (out).
+        repeated: bool (n,) (out).
     """
-    for i in range(types.shape[0]):
-        paired[i] = False
-        if i == 0 or (types[i] != _UPDATED and types[i] != _REMOVED) or lists[i] != lists[i - 1]:
-            continue
-        if types[i - 1] != _STATE and types[i - 1] != _RESTORED:
-            continue
+    for i in range(start.shape[0]):
         length = end[i] - start[i]
-        if end[i - 1] - start[i - 1] != length:
-            continue
-        same = True
-        for k in range(length):
-            if words[np.uint64(start[i] + k)] != words[np.uint64(start[i - 1] + k)]:
-                same = False
-                break
-        paired[i] = same
+        same = i > 0 and end[i - 1] - start[i - 1] == length
+        k = 0
+        while same and k < length:
+            same = words[np.uint64(start[i] + k)] == words[np.uint64(start[i - 1] + k)]
+            k += 1
+        repeated[i] = same
 
 
 @kernel

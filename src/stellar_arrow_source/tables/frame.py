@@ -74,6 +74,10 @@ class Frame:
         value: T = known
         return value
 
+    def known(self, key: object) -> Any:
+        """What :meth:`once` keeps for ``key``; None if it has made nothing yet."""
+        return self._known.get(key)
+
     def positions(self, expression: Expression) -> Integers:
         """int64 (length,): where the expression's values lie, 0 where absent; :attr:`absent` itself if everywhere."""
         known: Integers | None = self._known.get(expression)

@@ -23,7 +23,8 @@ from stellar_arrow_source.tables.changes import (
     changes,
     entry_types,
     in_entry,
-    keys,
+    key_hashes,
+    take,
 )  # fmt: skip
 from stellar_arrow_source.tables.columns import account, derived, strings
 from stellar_arrow_source.tables.common import LEDGER_COLUMNS
@@ -32,7 +33,7 @@ from stellar_arrow_source.tables.frame import Batch, Frame, Integers, Mask
 from stellar_arrow_source.tables.ledger_entry_changes import LEDGER_KEY_HASH, OWNER
 from stellar_arrow_source.tables.relations import CHANGE, SIGNER, SIGNER_SPONSOR
 from stellar_arrow_source.tables.spec import Stream
-from stellar_arrow_source.tables.states.common import CHANGE_COLUMNS, last_rows, take
+from stellar_arrow_source.tables.states.common import CHANGE_COLUMNS, last_rows
 from stellar_arrow_source.xdr import readers
 from stellar_arrow_source.xdr.sha256 import hash_spans
 
@@ -59,14 +60,11 @@ def _signers(batch: Batch) -> Frame:
     _check_sponsors(batch)
     every = changes(batch)
     made = take(every, np.flatnonzero(entry_types(every) == LedgerEntryType.ACCOUNT))
-    found = keys(made)
-    digests = hash_spans(found.words, found.start, found.end)
-    final = _final_changes(made, last_rows(digests, made.ledger))
-    # the signers that each change names: the master key, then those listed
-    change, listed, start, end = _mentions(made)
-    wanted = np.flatnonzero(change <= final[change])
-    wanted = wanted[np.argsort(change[wanted], kind="stable")]
-    change, listed, start, end = (part[wanted] for part in (change, listed, start, end))
+    final = _final_changes(made, last_rows(key_hashes(made), made.ledger))
+    # the signers that the changes up to the last name: the master key, then those listed
+    change, listed, start, end = _mentions(made, final)
+    order = np.argsort(change, kind="stable")
+    change, listed, start, end = (part[order] for part in (change, listed, start, end))
     # of the mentions of each signer the last tells: it is gone unless that is the account's last change
     last = last_rows(hash_spans(batch.words, start, end), final[change])
     chosen = np.flatnonzero(last == np.arange(len(last)))
@@ -77,7 +75,6 @@ def _signers(batch: Batch) -> Frame:
     deleted = change != final[change]
     kept.rows[SIGNER_SPONSOR.name] = np.where(deleted, -1, _sponsor_rows(batch, kept.rows[CHANGE.name], listed))
     kept.once("deleted", lambda: deleted)
-    kept.once("key hashes", lambda: digests[final[change]])
     return kept
 
 
@@ -89,18 +86,25 @@ def _final_changes(made: Frame, group: Integers) -> Integers:
     return final[group]
 
 
-def _mentions(made: Frame) -> tuple[Integers, Integers, Integers, Integers]:
-    """(row of ``made``, row of SIGNER or -1 for the master key, start and end of its SignerKey) of all signers."""
+def _mentions(made: Frame, final: Integers) -> tuple[Integers, Integers, Integers, Integers]:
+    """(row of ``made``, row of SIGNER or -1 for the master key, start and end of its SignerKey) of signers.
+
+    Those of the changes up to the account's last one, ``final``; of the master key only the last mention.
+    """
     batch = made.batch
-    table = batch.arena.rows(SIGNER.name)
-    listed = Frame(batch, np.zeros(len(table), np.int64), {SIGNER.name: np.arange(len(table), dtype=np.int64)})
     row_of_change = np.empty(batch.arena.count(CHANGE.name), np.int64)
     row_of_change[made.rows[CHANGE.name]] = np.arange(made.length)
-    masters = np.flatnonzero(_master_weights(made))
+    change = row_of_change[batch.arena.rows(SIGNER.name)[:, 1]]
+    rows = np.flatnonzero(change <= final[change])
+    listed = Frame(batch, np.zeros(len(rows), np.int64), {SIGNER.name: rows})
+    masters = np.flatnonzero((_master_weights(made) > 0) & (np.arange(made.length) <= final))
+    last_master = np.full(made.length, -1, np.int64)
+    last_master[final[masters]] = masters
+    masters = last_master[last_master >= 0]
     keys_of_masters = made.positions(OWNER)[masters]
     return (
-        np.concatenate([masters, row_of_change[table[:, 1]]]),
-        np.concatenate([np.full(len(masters), -1, np.int64), listed.rows[SIGNER.name]]),
+        np.concatenate([masters, change[rows]]),
+        np.concatenate([np.full(len(masters), -1, np.int64), rows]),
         np.concatenate([keys_of_masters, listed.positions(_LISTED)]),
         np.concatenate([keys_of_masters + _ACCOUNT_WORDS, listed.positions(_LISTED_WEIGHT)]),
     )

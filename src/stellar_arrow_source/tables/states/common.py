@@ -6,7 +6,6 @@ data, contract code and TTLs also end by eviction, which no change tells but the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -22,7 +21,8 @@ from stellar_arrow_source.tables.changes import (
     entry_types,
     in_entry,
     is_removed,
-    keys,
+    key_hashes,
+    take,
 )  # fmt: skip
 from stellar_arrow_source.tables.changes_kernels import last_of_keys
 from stellar_arrow_source.tables.columns import amount, derived, raw
@@ -34,10 +34,9 @@ from stellar_arrow_source.tables.ledger_entry_changes import (
     LEDGER_KEY_HASH,
     SPONSOR_COLUMN,
 )  # fmt: skip
-from stellar_arrow_source.tables.relations import CHANGE
 from stellar_arrow_source.tables.spec import Column, Stream
 from stellar_arrow_source.xdr import readers
-from stellar_arrow_source.xdr.sha256 import Digests, hash_spans
+from stellar_arrow_source.xdr.sha256 import Digests
 
 _STATE: Final = int(LedgerEntryChangeType.LEDGER_ENTRY_STATE)
 _SPONSORED: Final = frozenset(
@@ -99,33 +98,19 @@ def state_stream(name: str, kind: LedgerEntryType, what: str, columns: tuple[Col
 
 def last_changes(batch: Batch, kind: LedgerEntryType) -> Frame:
     """The last change of each entry of that type in each ledger, in the order of the changes."""
-    return one_of_each_key(changes_of(batch, kind), keep_last)
+    return last_of_each_key(own_changes(batch, kind))
 
 
-def keep_last(made: Frame, last: Integers) -> Integers:
-    """The last rows of each key and ledger; see :func:`one_of_each_key`."""
-    return np.flatnonzero(last == np.arange(made.length))
-
-
-def changes_of(batch: Batch, kind: LedgerEntryType) -> Frame:
+def own_changes(batch: Batch, kind: LedgerEntryType) -> Frame:
     """All changes of entries of that type, but for what only tells an earlier state."""
     every = changes(batch)
     return take(every, np.flatnonzero((entry_types(every) == kind) & (change_types(every) != _STATE)))
 
 
-def one_of_each_key(made: Frame, choose: Callable[[Frame, Integers], Integers]) -> Frame:
-    """One change of each key in each ledger.
-
-    Args:
-        made: changes.
-        choose: gives the rows to keep, ascending, from the changes and the last row of each row's key and ledger.
-    """
-    found = keys(made)
-    digests = hash_spans(found.words, found.start, found.end)
-    chosen = choose(made, last_rows(digests, made.ledger))
-    kept = take(made, chosen)
-    kept.once("key hashes", lambda: digests[chosen])
-    return kept
+def last_of_each_key(made: Frame) -> Frame:
+    """The last change of each key in each ledger."""
+    last = last_rows(key_hashes(made), made.ledger)
+    return take(made, np.flatnonzero(last == np.arange(made.length)))
 
 
 _SECRET: Final = np.random.default_rng().integers(0, 2**64, dtype=np.uint64) | np.uint64(1)
@@ -140,11 +125,6 @@ def last_rows(digests: Digests, ledger: Integers) -> Integers:
     last = np.empty(len(ledger), np.int64)
     last_of_keys(digests, ledger, slots, np.empty(1 << bits, np.int64), np.empty(len(ledger), np.int64), last)
     return last
-
-
-def take(frame: Frame, chosen: Integers) -> Frame:
-    """The rows ``chosen`` of a frame of changes."""
-    return Frame(frame.batch, frame.ledger[chosen], {CHANGE.name: frame.rows[CHANGE.name][chosen]})
 
 
 def liabilities(kind: LedgerEntryType, path: str) -> tuple[Column, Column]:

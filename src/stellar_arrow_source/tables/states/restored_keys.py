@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from stellar_sdk.xdr import LedgerEntryChangeType
 
-from stellar_arrow_source.tables.changes import CHANGE_NEEDS, KEY_NEEDS, change_types, changes, in_key
+from stellar_arrow_source.tables.changes import CHANGE_NEEDS, KEY_NEEDS, change_types, changes, in_key, take
 from stellar_arrow_source.tables.common import LEDGER_COLUMNS
 from stellar_arrow_source.tables.frame import Batch, Frame
 from stellar_arrow_source.tables.ledger_entry_changes import (
@@ -18,7 +18,7 @@ from stellar_arrow_source.tables.ledger_entry_changes import (
     LEDGER_KEY_XDR,
 )  # fmt: skip
 from stellar_arrow_source.tables.spec import Stream
-from stellar_arrow_source.tables.states.common import keep_last, one_of_each_key, take
+from stellar_arrow_source.tables.states.common import last_of_each_key
 from stellar_arrow_source.tables.states.soroban_keys import soroban_key_columns
 
 _RESTORED: Final = int(LedgerEntryChangeType.LEDGER_ENTRY_RESTORED)
@@ -26,7 +26,7 @@ _RESTORED: Final = int(LedgerEntryChangeType.LEDGER_ENTRY_RESTORED)
 
 def _restored(batch: Batch) -> Frame:
     every = changes(batch)
-    return one_of_each_key(take(every, np.flatnonzero(change_types(every) == _RESTORED)), keep_last)
+    return last_of_each_key(take(every, np.flatnonzero(change_types(every) == _RESTORED)))
 
 
 RESTORED_KEYS: Final = Stream(

@@ -14,19 +14,21 @@ import numpy as np
 import pyarrow as pa
 from stellar_sdk.xdr import LedgerEntryType
 
-from stellar_arrow_source.tables.changes import in_entry, in_key, is_removed
+from stellar_arrow_source.tables.changes import in_entry, in_key, is_removed, key_hashes, take
 from stellar_arrow_source.tables.changes_kernels import longest_lives
 from stellar_arrow_source.tables.columns import digest, number
-from stellar_arrow_source.tables.frame import Frame, Integers
-from stellar_arrow_source.tables.states.common import EVICTION, changes_of, one_of_each_key, state_stream
+from stellar_arrow_source.tables.frame import Batch, Frame
+from stellar_arrow_source.tables.states.common import EVICTION, last_rows, own_changes, state_stream
 
 _LIVE_UNTIL: Final = in_entry({LedgerEntryType.TTL: "ttl.liveUntilLedgerSeq"})
 
 
-def _longest(made: Frame, last: Integers) -> Integers:
+def _longest(batch: Batch) -> Frame:
+    made = own_changes(batch, LedgerEntryType.TTL)
     kept = np.empty(made.length, np.int64)
+    last = last_rows(key_hashes(made), made.ledger)
     longest_lives(last, is_removed(made), made.words(_LIVE_UNTIL), kept)
-    return np.sort(kept[kept >= 0])
+    return take(made, np.sort(kept[kept >= 0]))
 
 
 _LAST: Final = state_stream(
@@ -54,6 +56,6 @@ TTL: Final = replace(
     description="one row per TTL entry and ledger that changed it: what the ledger left, which is the longest life that"
     " its changes gave since it was last removed (CAP-63: those of parallel transactions are not one after the other)"
     + EVICTION,
-    frame=lambda batch: one_of_each_key(changes_of(batch, LedgerEntryType.TTL), _longest),
+    frame=_longest,
     reads=(*_LAST.reads, _LIVE_UNTIL),
 )
