@@ -66,17 +66,18 @@ class Newcomer:
         self.folder = folder
         self._running: list[subprocess.Popen[str]] = []
         self._logs: dict[int, Path] = {}
-        self._ports = {usual: _free_port() for usual in ("8815", "8088", "50053")}
+        self._ports = {usual: _free_port() for usual in ("8815", "8088", "50053", "50051")}
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("SOURCE_", "STELLAR_"))},
             "PATH": path_with(programs),
             "ARROW_PORT": self._ports["8815"],
             "HEALTH_PORT": self._ports["8088"],
+            "TTP_PORT": self._ports["50051"],
         }
 
     def here(self, code: str) -> str:
         """The code with the ports of this place."""
-        return re.sub(r"\b(8815|8088|50053)\b", lambda usual: self._ports[usual[0]], code)
+        return re.sub(r"\b(8815|8088|50053|50051)\b", lambda usual: self._ports[usual[0]], code)
 
     def run(self, code: str, *command: str) -> str:
         """Run a block to its end, by the shell unless another command is given; its standard output."""
@@ -131,6 +132,18 @@ class Newcomer:
                     self._check(process)
                 assert time.monotonic() < deadline, "the server is not ready after four minutes"
                 time.sleep(0.2)
+
+    def wait_until_open(self, usual: str) -> None:
+        """Until something listens at the port that is ``usual`` elsewhere."""
+        deadline = time.monotonic() + 60
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", int(self._ports[usual]))) == 0:
+                    return
+            for process in self._running:
+                self._check(process)
+            assert time.monotonic() < deadline, f"nothing listens at {usual} after a minute"
+            time.sleep(0.1)
 
     def _check(self, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, f"{process.args}\nended by itself:\n{self._logs[process.pid].read_text()}"

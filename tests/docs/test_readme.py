@@ -48,11 +48,11 @@ def test_what_is_installed_is_there() -> None:
     [install] = blocks.of("Install", "installed")
     *_, pip = install.splitlines()
     folders = shlex.split(pip)[3::2]
-    assert folders == [".", "consumers/parquet", "consumers/analytics"]
+    assert folders == [".", "consumers/parquet", "consumers/analytics", "consumers/ttp"]
     for folder in folders:
         assert (ROOT / folder / "pyproject.toml").exists()
-    commands = re.findall(r"`((?:stellar|parquet|analytics)-[a-z-]+)`", blocks.README)
-    assert len(set(commands)) == 5
+    commands = re.findall(r"`((?:stellar|parquet|analytics|ttp)-[a-z-]+)`", blocks.README)
+    assert len(set(commands)) == 6
     for command in commands:
         assert Path(sys.executable).with_name(command).exists(), f"{command} is not installed"
 
@@ -72,6 +72,9 @@ def test_first_stream_archive_and_analysis(newcomer: Newcomer) -> None:
     [archive] = blocks.of("Archive and query", "shell")
     [query] = blocks.of("Archive and query", "sql")
     [analyse] = blocks.of("Live analytics", "shell")
+    [serve_transfers] = blocks.of("Token transfers", "background")
+    [count_transfers] = blocks.of("Token transfers", "python")
+    [add_up] = blocks.of("Token transfers", "shell")
     with newcomer.running(serve):
         newcomer.wait_until_ready()
         said = newcomer.run(ours, sys.executable, "-c")
@@ -81,6 +84,15 @@ def test_first_stream_archive_and_analysis(newcomer: Newcomer) -> None:
         answered = newcomer.run(sql, sys.executable, "-c")
         pattern = newcomer.run(archive).strip()
         *_, final = newcomer.run(analyse).splitlines()
+        with newcomer.running(serve_transfers):
+            newcomer.wait_until_open("50051")
+            transfers = int(newcomer.run(count_transfers, sys.executable, "-c"))
+        header, *balances = newcomer.run(add_up).splitlines()
+    chosen = [json.loads(line) for line in (newcomer.folder / "transfers.jsonl").read_text().splitlines()]
+    assert transfers > len(chosen) > 0
+    assert all(int(event["transfer"]["amount"]) >= 10_000_000 for event in chosen)
+    assert header.split() == ["holder", "asset", "received", "sent", "fees", "change"]
+    assert all(line.split()[1] == "native" for line in balances)
     assert f"'./{pattern}'" in query
     here = query.replace("./stellar-archive", str(newcomer.folder / "stellar-archive"))
     volumes: dict[str, int] = {}
