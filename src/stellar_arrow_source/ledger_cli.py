@@ -186,7 +186,7 @@ def _range(source: LedgerSource, start: int | None, end: int | None) -> tuple[in
         start, end = start or oldest, end or latest
     if start is None or end is None:
         missing = "--start" if start is None else "--end"
-        raise InvalidRequestError(f"{source.endpoint} does not tell which ledgers it has: give {missing}")
+        raise InvalidRequestError(f"{source.endpoint} holds no ledger, or does not tell which: give {missing}")
     if start > end:
         raise InvalidRequestError(f"the range from {start} to {end} is empty: give --start and --end")
     return start, end

@@ -83,7 +83,7 @@ def test_verify_a_part_as_json() -> None:
         (["verify", "synthetic://?ledgers=2", "--network", "pubnet"], 4, "declares the network"),
         (["verify", "synthetic://?ledgers=2", "--start", "1"], 4, "begins with ledger 2"),
         (["verify", "synthetic://?ledgers=2", "--start", "9", "--end", "8"], 2, "is empty"),
-        (["info", "s3://bucket"], 2, "s3:// is no supported kind of source"),
+        (["info", "ftp://bucket"], 2, "ftp:// is no supported kind of source"),
         (["info", "127.0.0.1:1"], 3, "is not available"),
         (["verify", "127.0.0.1:1"], 3, "is not available"),
         (["info", "/absent/folder"], 3, "cannot read the ledger store"),
@@ -119,3 +119,11 @@ def test_every_option_has_help_and_an_environment_name() -> None:
                 assert parameter.help, f"{name} {parameter.name}"
         text = run(name, "--help").stdout
         assert text.count("env var") >= 5
+
+
+def test_verify_says_that_a_store_holds_no_ledger(tmp_path: Path) -> None:
+    Store(tmp_path)
+    result = run("verify", str(tmp_path))
+    assert result.exit_code == 2
+    assert f"{tmp_path} holds no ledger, or does not tell which" in result.stderr
+    assert "verified" not in result.stdout

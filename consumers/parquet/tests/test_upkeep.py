@@ -94,6 +94,16 @@ def test_damage_is_found(archive_range, command, damage, fault: str) -> None:
     assert re.search(fault, found)
 
 
+def test_verify_says_that_an_archive_holds_nothing(archive_range, command, tmp_path: Path) -> None:
+    folder = archive_range(100, 130)
+    command("prune", folder, "--older-than", "0d")
+    assert f"{folder} holds no file: its 31 ledgers have no rows, or were pruned" in command("verify", folder).stderr
+    (tmp_path / "new").mkdir()
+    first_line, *_ = (folder / MANIFEST_NAME).read_bytes().splitlines(keepends=True)
+    (tmp_path / "new" / MANIFEST_NAME).write_bytes(first_line)
+    assert "new holds nothing: no ledger has been archived" in command("verify", tmp_path / "new").stderr
+
+
 def test_verify_lists_the_faults_and_exits_with_4(archive_range, command) -> None:
     folder = archive_range(100, 130)
     file_of(folder).unlink()

@@ -46,11 +46,20 @@ def verify(output: Path) -> int:
             found += 1
             click.echo(fault)
         if found == before:
-            manifest = Manifest.load(folder)
-            click.echo(f"{folder} is whole: {len(manifest.files)} files, {manifest.covered.count()} ledgers", err=True)
+            click.echo(f"{folder} {_soundness(Manifest.load(folder))}", err=True)
     if found:
         raise IntegrityError(f"{output} is not whole: {found} fault{'s' if found > 1 else ''}, listed on stdout")
     return ExitCode.OK
+
+
+def _soundness(manifest: Manifest) -> str:
+    """What to say of an archive without fault."""
+    ledgers = manifest.covered.count()
+    if manifest.files:
+        return f"is whole: {len(manifest.files)} files, {ledgers} ledgers"
+    if ledgers:
+        return f"holds no file: its {ledgers} ledgers have no rows, or were pruned"
+    return "holds nothing: no ledger has been archived"
 
 
 @upkeep.command()
