@@ -192,7 +192,7 @@ def client_options(function: F) -> F:
     ) -> Any:
         from stellar_arrow_client.client import Client  # pyarrow loads slowly, --help needs none of it
 
-        roots, cert, key = (path and path.read_bytes() for path in (tls_roots, client_cert, client_key))
+        roots, cert, key = (path.read_bytes() if path else None for path in (tls_roots, client_cert, client_key))
         retry = RetryPolicy(retry_for=retry_for)
         with Client(server, token=token, tls_roots=roots, client_cert=cert, client_key=key, retry=retry) as client:
             return function(*args, client=client, **kwargs)

@@ -13,6 +13,7 @@ import click
 from stellar_arrow_client.options import Choice, Group, option, run_cli, standard_options
 from stellar_arrow_source.config import config_of, server_options
 from stellar_arrow_source.preview.cli import head
+from stellar_arrow_source.token_cli import token
 
 if TYPE_CHECKING:
     from stellar_arrow_source.tables import Column
@@ -132,6 +133,7 @@ def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
 
 
 command.add_command(head)
+command.add_command(token)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from click.core import ParameterSource
 
 from stellar_arrow_client.command import Choice, option
 from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_source.access.grants import Limits
 from stellar_arrow_source.modes import TransferMode
 from stellar_arrow_source.networks import KNOWN_NETWORKS
 
@@ -87,12 +88,13 @@ class ServerConfig:
         " and entry changes (derived), or per transaction the first that there is (auto).",
         type=Choice(get_args(TransferMode)),
     )
-    host: str = _setting(
-        "127.0.0.1", "--host", "ARROW_HOST", "Address that Flight and monitoring listen on; 0.0.0.0 for all."
-    )
+    host: str = _setting("127.0.0.1", "--host", "ARROW_HOST", "Address that Flight listens on; 0.0.0.0 for all.")
     port: int = _setting(8815, "--port", ["ARROW_PORT", "PORT"], "Port of Flight; 0 for a free one.", type=_PORT)
     health_port: int = _setting(
         8088, "--health-port", "HEALTH_PORT", "Port of /health, /ready and /metrics; 0 for a free one.", type=_PORT
+    )
+    health_host: str | None = _setting(
+        None, "--health-host", "HEALTH_HOST", "Address that monitoring listens on; that of Flight when left out."
     )
     advertise: tuple[str, ...] = _setting(
         (),
@@ -106,6 +108,54 @@ class ServerConfig:
         None, "--tls-cert", "ARROW_TLS_CERT", "PEM certificate chain; turns TLS on.", type=_FILE
     )
     tls_key: Path | None = _setting(None, "--tls-key", "ARROW_TLS_KEY", "PEM private key of --tls-cert.", type=_FILE)
+    tls_client_ca: Path | None = _setting(
+        None,
+        "--tls-client-ca",
+        "ARROW_TLS_CLIENT_CA",
+        "PEM certificates of authorities; only clients that show a certificate of theirs can connect (mutual TLS).",
+        type=_FILE,
+    )
+    auth_file: Path | None = _setting(
+        None,
+        "--auth-file",
+        "ARROW_AUTH_FILE",
+        "File of the clients that may connect, as the command token writes it; everybody may when left out.",
+        type=click.Path(dir_okay=False, path_type=Path),
+    )
+    insecure_auth: bool = _setting(
+        False,
+        "--insecure-auth/--no-insecure-auth",
+        "ARROW_INSECURE_AUTH",
+        "Take tokens without TLS from other machines too; only behind something that encrypts.",
+    )
+    client_requests_per_second: float | None = _setting(
+        None,
+        "--client-requests-per-second",
+        "CLIENT_REQUESTS_PER_SECOND",
+        "Most calls a second of one client (of one address where everybody may connect); no limit when left out.",
+        type=click.FloatRange(0.001, 1e9),
+    )
+    client_streams: int | None = _setting(
+        None,
+        "--client-streams",
+        "CLIENT_STREAMS",
+        "Most streams of one client at a time; no limit of its own when left out.",
+        type=click.IntRange(1),
+    )
+    client_bytes_per_second: int | None = _setting(
+        None,
+        "--client-bytes-per-second",
+        "CLIENT_BYTES_PER_SECOND",
+        "Most Arrow bytes a second of one client, which slows its streams down; no limit when left out.",
+        type=click.IntRange(1),
+    )
+    client_bytes_per_day: int | None = _setting(
+        None,
+        "--client-bytes-per-day",
+        "CLIENT_BYTES_PER_DAY",
+        "Most Arrow bytes a day (UTC) of one client, whose streams end then; no limit when left out.",
+        type=click.IntRange(1),
+    )
     batch_size: int = _setting(
         100, "--batch-size", "BATCH_SIZE", "Most ledgers of one batch.", type=click.IntRange(1, 4096)
     )
@@ -136,6 +186,13 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InvalidRequestError("TLS needs both --tls-cert and --tls-key")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise InvalidRequestError("--tls-client-ca needs TLS: give --tls-cert and --tls-key too")
+        if self.auth_file and not (self.tls_cert or self.loopback_only or self.insecure_auth):
+            raise InvalidRequestError(
+                f"tokens would travel to {self.host} unencrypted: give --tls-cert and --tls-key, or --insecure-auth"
+                " where something in front of the server encrypts"
+            )
 
     @property
     def endpoint(self) -> str:
@@ -152,6 +209,16 @@ class ServerConfig:
         if self.network_passphrase is None:
             return None
         return KNOWN_NETWORKS.get(self.network_passphrase.lower(), self.network_passphrase)
+
+    @property
+    def client_limits(self) -> Limits:
+        """Limits of a client that has none of its own."""
+        return Limits(
+            requests_per_second=self.client_requests_per_second,
+            streams=self.client_streams,
+            bytes_per_second=self.client_bytes_per_second,
+            bytes_per_day=self.client_bytes_per_day,
+        )
 
     @property
     def loopback_only(self) -> bool:

@@ -13,7 +13,12 @@ from typing import Any, TypeVar
 import structlog
 from pyarrow import flight
 
-from stellar_arrow_client.errors import AuthenticationError, StellarArrowError, UnavailableError
+from stellar_arrow_client.errors import (
+    AuthenticationError,
+    PermissionDeniedError,
+    StellarArrowError,
+    UnavailableError,
+)
 from stellar_arrow_client.request import error_payload
 
 MAX_MESSAGE_CHARS = 600
@@ -43,6 +48,7 @@ def to_flight_error(error: Exception, *, resume: int | None = None) -> flight.Fl
         message = f"{message[: MAX_MESSAGE_CHARS - 1]}…"
     # An error of the same class with only a message, whatever its constructor takes.
     sent = BaseException.__new__(type(told), message)
+    sent.retry_after = told.retry_after
     return _flight_class(error)(message, error_payload(sent, resume))
 
 
@@ -50,6 +56,8 @@ def _flight_class(error: Exception) -> Any:
     match error:
         case UnavailableError():
             return flight.FlightUnavailableError
+        case PermissionDeniedError():
+            return flight.FlightUnauthorizedError
         case AuthenticationError():
             return flight.FlightUnauthenticatedError
         case StellarArrowError():
@@ -59,12 +67,16 @@ def _flight_class(error: Exception) -> Any:
 
 
 def guarded(handler: _Handler) -> _Handler:
-    """Wrap a handler method of a server that has ``count_failure(error)``: only Flight errors get out."""
+    """Wrap a handler method of a server that has ``enter(context)`` and ``count_failure(error)``.
+
+    Only callers that ``enter`` lets in reach the handler, and only Flight errors get out.
+    """
 
     @functools.wraps(handler)
-    def guard(self: Any, *args: Any) -> Any:
+    def guard(self: Any, context: flight.ServerCallContext, *args: Any) -> Any:
         try:
-            return handler(self, *args)
+            self.enter(context)
+            return handler(self, context, *args)
         except Exception as error:
             self.count_failure(error)
             refusal = to_flight_error(error)

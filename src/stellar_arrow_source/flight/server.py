@@ -17,10 +17,12 @@ from stellar_arrow_client.request import (
     ACTION_LATEST_LEDGER,
     ACTION_STREAMS,
 )
+from stellar_arrow_source.flight.auth import Access, Caller
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.failures import guarded, to_flight_error
 from stellar_arrow_source.flight.hub import LedgerHub, LedgerReader
 from stellar_arrow_source.flight.limits import StreamLimiter
+from stellar_arrow_source.flight.pacing import paced
 from stellar_arrow_source.flight.pipeline import Pipeline
 from stellar_arrow_source.flight.planning import (
     StreamPlan,
@@ -57,7 +59,7 @@ class _ClientGone(Exception):
 
 
 class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
-    """Serves the streams of ``tables`` from the source that ``watch`` keeps.
+    """Serves the streams of ``tables`` from the source that ``watch`` keeps to those whom ``access`` lets in.
 
     Every handler raises Flight errors only, with an error payload as extra_info (but get_schema, whose errors
     pyarrow sends without it: get_flight_info tells the schema too).
@@ -72,17 +74,20 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         watch: SourceWatch,
         preparation: Preparation,
         limiter: StreamLimiter,
+        access: Access,
         metrics: Metrics,
         health: Callable[[], dict[str, Any]],
         group_ledgers: int,
         analytics: LedgerAnalytics | None = None,
         advertised: Sequence[str] = (),
         tls: tuple[bytes, bytes] | None = None,
+        client_ca: bytes | None = None,
     ) -> None:
         self._tables = tables
         self._watch = watch
         self._preparation = preparation
         self._limiter = limiter
+        self._access = access
         self._metrics = metrics
         self._health = health
         self._group_ledgers = group_ledgers
@@ -90,7 +95,18 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self._advertised = list(advertised)
         self._hub = LedgerHub(limiter.read_ahead_share)
         self._logged_skips: set[str] = set()
-        super().__init__((host, port), tls_certificates=[tls] if tls else None)
+        super().__init__(
+            (host, port),
+            auth_handler=access.handler,
+            tls_certificates=[tls] if tls else None,
+            verify_client=client_ca is not None,
+            root_certificates=client_ca,
+            middleware=access.middleware,
+        )
+
+    def enter(self, context: flight.ServerCallContext) -> None:
+        """Let the caller of a handler in, or refuse it."""
+        self._access.enter(context)
 
     def count_failure(self, error: Exception) -> None:
         self._metrics.failed(type(error).__name__)
@@ -102,7 +118,12 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     @guarded
     def list_flights(self, context: flight.ServerCallContext, criteria: bytes) -> list[flight.FlightInfo]:
         only = criteria_text(criteria)
-        streams = self._tables.streams if only is None else [self._tables.find(only)]
+        caller = self._access.caller(context)
+        if only is None:
+            streams = self._streams(caller)
+        else:
+            streams = [self._tables.find(only)]
+            caller.check(_names(streams[0]))
         return [self._info(plan(stream.name, self._tables, self._watch.passphrase)) for stream in streams]
 
     @guarded
@@ -110,6 +131,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor
     ) -> flight.FlightInfo:
         found = plan(descriptor_text(descriptor), self._tables, self._watch.passphrase)
+        self._access.caller(context).check(_names(found.stream), found.request.start, found.request.end)
         if found.request.start is not None:
             first_ledger(found.request, self._watch)
         return self._info(found, descriptor)
@@ -117,6 +139,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     @guarded
     def get_schema(self, context: flight.ServerCallContext, descriptor: flight.FlightDescriptor) -> flight.SchemaResult:
         found = plan(descriptor_text(descriptor), self._tables, self._watch.passphrase)
+        self._access.caller(context).check(_names(found.stream))
         return flight.SchemaResult(found.schema)
 
     @guarded
@@ -141,7 +164,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         elif action.type == ACTION_LATEST_LEDGER:
             answer = self._watch.bounds()._asdict()
         elif action.type == ACTION_STREAMS:
-            answer = {"streams": [_described(stream) for stream in self._tables.streams]}
+            answer = {"streams": [_described(stream) for stream in self._streams(self._access.caller(context))]}
         else:
             name = action.type[:80]
             raise InvalidRequestError(f"no action is called {name!r}{did_you_mean(name, ACTIONS)}")
@@ -154,6 +177,9 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     @guarded
     def do_exchange(self, *_: Any) -> None:
         raise InvalidRequestError("the server exchanges no data: ask for a stream with do_get")
+
+    def _streams(self, caller: Caller) -> list[Stream]:
+        return [stream for stream in self._tables.streams if caller.covers_stream(*_names(stream))]
 
     def _info(self, found: StreamPlan, descriptor: flight.FlightDescriptor | None = None) -> flight.FlightInfo:
         request = found.request
@@ -176,17 +202,26 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
     ) -> Iterator[tuple[pa.RecordBatch, bytes] | None]:
         """Yield None once, when everything is in place, then the batches of the stream with their cursors."""
         stream, end = found.stream.name, found.request.end
-        with self._limiter.admit():
+        caller = self._access.caller(context)
+        caller.check(_names(found.stream), found.request.start, end)
+        with caller.account.stream(caller.limits), self._limiter.admit():
             start = first_ledger(found.request, self._watch)
+
+            def poll() -> None:
+                self._poll(context)
+                caller.check(_names(found.stream), start, end)
+
+            poll()
+            caller.account.delay(caller.limits)
             ledgers = self._hub.open(self._watch.source, start, end)
-            log = _log.bind(stream=stream, start=start, end=end, peer=context.peer())
+            log = _log.bind(stream=stream, start=start, end=end, peer=context.peer(), client=caller.name)
             outcome, position = "broken off", start
             try:
                 pipeline = self._pipeline(found, ledgers, start)
                 self._metrics.stream_started(stream)
                 log.info("stream begins")
                 yield None
-                for part in pipeline.parts(lambda: self._poll(context)):
+                for part in paced(pipeline.parts(poll), caller, poll):
                     yield part.batch, part.cursor.to_metadata()
                     position = part.cursor.cursor
                     self._metrics.served(stream, position - part.cursor.first, part.batch.num_rows, part.nbytes)
@@ -247,6 +282,10 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             raise UnavailableError("the server is shutting down; connect again and go on from the ledger told")
         if context.is_cancelled():
             raise _ClientGone
+
+
+def _names(stream: Stream) -> tuple[str, ...]:
+    return stream.name, *stream.aliases
 
 
 def _described(stream: Stream) -> dict[str, Any]:

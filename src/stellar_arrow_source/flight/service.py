@@ -19,7 +19,9 @@ import pyarrow as pa
 import structlog
 
 from stellar_arrow_client.errors import ExitCode, InvalidRequestError, StellarArrowError
+from stellar_arrow_source.access.file import GrantsFile
 from stellar_arrow_source.config import ServerConfig
+from stellar_arrow_source.flight.auth import Access
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.limits import StreamLimiter
 from stellar_arrow_source.flight.preparing import Preparation
@@ -63,7 +65,8 @@ class Service:
         )
         metrics = Metrics()
         analytics = LedgerAnalytics() if config.enable_analytics else None
-        tls = _tls(config)
+        self._clients = GrantsFile(config.auth_file) if config.auth_file else None
+        tls, client_ca = _tls(config), _client_ca(config)
         _require_free(config.host, config.port, "Flight", "--port or ARROW_PORT")
         self._monitoring = _monitoring(config, self._pages(metrics, analytics))
         try:
@@ -74,12 +77,14 @@ class Service:
                 watch=self._watch,
                 preparation=self._preparation,
                 limiter=self._limiter,
+                access=Access(self._clients, config.client_limits, lambda error: metrics.failed(type(error).__name__)),
                 metrics=metrics,
                 health=self.health,
                 group_ledgers=config.batch_size,
                 analytics=analytics,
                 advertised=config.advertise,
                 tls=tls,
+                client_ca=client_ca,
             )
         except pa.ArrowException as error:
             self._monitoring.close()
@@ -126,6 +131,7 @@ class Service:
             "network": network_name(passphrase) if passphrase else None,
             "newest_ledger": self._watch.newest,
             "open_streams": self._limiter.open_streams,
+            "auth_problem": self._clients.problem if self._clients else None,
         }
 
     def start(self) -> None:
@@ -138,15 +144,18 @@ class Service:
         _log.info(
             "serving",
             flight=self.location,
-            monitoring=f"http://{_bracketed(self._config.host)}:{self.health_port}",
+            monitoring=f"http://{_bracketed(self._config.health_host or self._config.host)}:{self.health_port}",
             source=_source_names(self._config),
             streams=[stream.name for stream in self._tables.streams],
         )
-        if not self._config.loopback_only:
+        if not self._config.loopback_only and self._clients is None and self._config.tls_client_ca is None:
             _log.warning(
-                "anyone who reaches this address can read all streams; --host 127.0.0.1 keeps it to this machine",
+                "ANYONE who reaches this address can read all streams: --auth-file or --tls-client-ca asks clients who"
+                " they are, --host 127.0.0.1 keeps to this machine",
                 host=self._config.host,
             )
+        if not self._config.loopback_only and self._clients is not None and not self._config.tls_cert:
+            _log.warning("tokens travel unencrypted unless something in front encrypts", host=self._config.host)
 
     def close(self) -> None:
         """Let open streams finish their batch, end them, and stop serving.
@@ -192,6 +201,12 @@ class Service:
             "stellar_arrow_newest_ledger", "Newest ledger of the source; 0 = none yet.", lambda: self._watch.newest or 0
         )
         metrics.add_gauge("stellar_arrow_ready", "1 when the server can serve.", lambda: not self.not_ready())
+        if (clients := self._clients) is not None:
+            metrics.add_gauge(
+                "stellar_arrow_auth_file_valid",
+                "1 when the file of clients is in use as it is; 0 when a change to it is not valid.",
+                lambda: clients.problem is None,
+            )
         if analytics is not None:
             metrics.add_collector(analytics)
 
@@ -226,7 +241,7 @@ def run(service: Service) -> NoReturn:
 
 
 def _source_names(config: ServerConfig) -> str:
-    live = f", then {without_credentials(config.live_endpoint)}" if config.live_endpoint else ""
+    live = f", then {without_credentials(config.live)}" if config.live else ""
     return without_credentials(config.endpoint) + live
 
 
@@ -248,6 +263,19 @@ def _tls(config: ServerConfig) -> tuple[bytes, bytes] | None:
         ) from None
 
 
+def _client_ca(config: ServerConfig) -> bytes | None:
+    if config.tls_client_ca is None:
+        return None
+    try:
+        ssl.create_default_context(cafile=config.tls_client_ca)
+        return config.tls_client_ca.read_bytes()
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidRequestError(
+            f"cannot use {config.tls_client_ca} as authorities of clients: {error.strerror or error}; "
+            "it must be a PEM file"
+        ) from None
+
+
 def _require_free(host: str, port: int, what: str, setting: str) -> None:
     """Find out beforehand whether a port can be bound: gRPC tells it on stderr only, at length."""
     try:
@@ -262,12 +290,11 @@ def _require_free(host: str, port: int, what: str, setting: str) -> None:
 
 
 def _monitoring(config: ServerConfig, pages: dict[str, Callable[[], Page]]) -> MonitoringServer:
+    host = config.health_host or config.host
     try:
-        return MonitoringServer(config.host, config.health_port, pages)
+        return MonitoringServer(host, config.health_port, pages)
     except OSError as error:
-        raise _bind_error(
-            config.host, config.health_port, "monitoring", "--health-port or HEALTH_PORT", error
-        ) from None
+        raise _bind_error(host, config.health_port, "monitoring", "--health-port or HEALTH_PORT", error) from None
 
 
 def _bind_error(host: str, port: int, what: str, setting: str, error: OSError) -> StellarArrowError:

@@ -1,0 +1,146 @@
+"""Keeps each client within its limits: requests, streams, bytes a second, bytes a day."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from stellar_arrow_client.errors import LimitError
+from stellar_arrow_source.access.grants import Limits
+
+DAY_SECONDS: Final = 86_400
+STREAM_RETRY_SECONDS: Final = 1.0
+"""When to ask again for a stream while all places are taken: nobody knows when one gets free."""
+
+
+class Bucket:
+    """A token bucket that is full at first and holds what ``burst`` says.
+
+    Amounts beyond what it holds leave a debt, which must be made good before anything else.
+    """
+
+    def __init__(self) -> None:
+        self._level: float | None = None
+        self._filled = 0.0
+
+    def lack(self, rate: float, burst: float, now: float) -> float:
+        """How much there is less than nothing, at ``rate`` amounts a second; zero or less when there is some."""
+        level = burst if self._level is None else min(burst, self._level + (now - self._filled) * rate)
+        self._level, self._filled = level, now
+        return -level
+
+    def take(self, amount: float) -> None:
+        """Take it, whether it is there or not; after :meth:`lack`."""
+        assert self._level is not None
+        self._level -= amount
+
+
+class Account:
+    """What one client uses; may be used by any thread."""
+
+    def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self.open_streams = 0
+        self._clock, self._wall = clock, wall
+        self._lock = threading.Lock()
+        self._requests, self._bytes = Bucket(), Bucket()
+        self._day, self._day_bytes = 0, 0
+
+    def request(self, limits: Limits) -> None:
+        """Count one call.
+
+        Raises:
+            LimitError: too many of late; this one does not count.
+        """
+        if (rate := limits.requests_per_second) is None:
+            return
+        with self._lock:
+            lack = 1 + self._requests.lack(rate, max(rate, 1.0), self._clock())
+            if lack > 0:
+                raise LimitError(
+                    f"more than {rate:g} requests a second, your limit; wait {lack / rate:.1f} seconds",
+                    retry_after=lack / rate,
+                )
+            self._requests.take(1)
+
+    @contextmanager
+    def stream(self, limits: Limits) -> Iterator[None]:
+        """Hold one of the client's streams open.
+
+        Raises:
+            LimitError: it has as many open as it may.
+        """
+        with self._lock:
+            if limits.streams is not None and self.open_streams >= limits.streams:
+                raise LimitError(
+                    f"{self.open_streams} streams are open, your limit is {limits.streams}; close one first",
+                    retry_after=STREAM_RETRY_SECONDS,
+                )
+            self.open_streams += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.open_streams -= 1
+
+    def delay(self, limits: Limits) -> float:
+        """Seconds until the next bytes may go, zero for now.
+
+        Raises:
+            LimitError: not before tomorrow.
+        """
+        with self._lock:
+            self._begin_day()
+            if limits.bytes_per_day is not None and self._day_bytes >= limits.bytes_per_day:
+                raise LimitError(
+                    f"the {limits.bytes_per_day} bytes of today, your limit, are used up; come back at 00:00 UTC",
+                    retry_after=DAY_SECONDS - self._wall() % DAY_SECONDS,
+                )
+            if (rate := limits.bytes_per_second) is None:
+                return 0.0
+            return max(0.0, self._bytes.lack(rate, rate, self._clock()) / rate)
+
+    def spend(self, limits: Limits, nbytes: int) -> None:
+        """Count bytes that are sent."""
+        with self._lock:
+            self._begin_day()
+            self._day_bytes += nbytes
+            if (rate := limits.bytes_per_second) is not None:
+                self._bytes.lack(rate, rate, self._clock())
+                self._bytes.take(nbytes)
+
+    def _begin_day(self) -> None:
+        day = int(self._wall() // DAY_SECONDS)
+        if day != self._day:
+            self._day, self._day_bytes = day, 0
+
+
+class Accounts:
+    """The accounts of up to ``capacity`` clients; those that have been idle longest are forgotten first."""
+
+    def __init__(
+        self, capacity: int, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._capacity = capacity
+        self._clock, self._wall = clock, wall
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, client: str) -> Account:
+        """The account of a client."""
+        with self._lock:
+            account = self._accounts.get(client)
+            if account is None:
+                self._forget_one()
+                account = self._accounts[client] = Account(self._clock, self._wall)
+            self._accounts.move_to_end(client)
+            return account
+
+    def _forget_one(self) -> None:
+        if len(self._accounts) >= self._capacity:
+            idle = (client for client, account in self._accounts.items() if not account.open_streams)
+            if (oldest := next(idle, None)) is not None:
+                del self._accounts[oldest]
