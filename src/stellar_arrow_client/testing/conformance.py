@@ -23,7 +23,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,14 +32,12 @@ import pytest
 
 from stellar_arrow_client.errors import AuthenticationError, ExitCode, IntegrityError, InvalidRequestError
 from stellar_arrow_client.testing.server import FakeServer, Fault
-from stellar_arrow_client.testing.trial import FIRST, LAST, SECONDS, ConsumerUnderTest, Trial, execute, serve, wait_for
+from stellar_arrow_client.testing.trial import FIRST, LAST, METERED, SECONDS, ConsumerUnderTest, Trial, execute, serve
 
 __all__ = ["ConsumerConformance", "ConsumerUnderTest", "PrinterConformance"]
 
 SLOW: Final = 0.05
 """Delay of a batch that leaves time to stop the consumer in the middle."""
-BATCHES: Final = (LAST - FIRST + 1) // 10
-"""How many batches the server makes of all its ledgers."""
 STANDARD_OPTIONS: Final = (
     *("--token", "--tls-roots", "--client-cert", "--client-key", "--retry-for"),
     *("--progress", "--metrics-port", "--metrics-host"),
@@ -92,6 +89,7 @@ class _Conformance:
             trial.server.wait_for_batches(8, SECONDS)
             trial.server.stop()
             time.sleep(0.5)
+            trial.server.delay = 0
             trial.server.start()
             run.finish(ExitCode.OK)
         trial.check(FIRST, LAST)
@@ -143,9 +141,8 @@ class _Conformance:
             assert f"cannot reach {address}" in trial.run(FIRST, LAST, code=ExitCode.UNAVAILABLE)
 
     def test_signal_drains(self, trial: Trial) -> None:
-        with trial.start(FIRST, None) as run:
-            trial.server.wait_for_batches(BATCHES, SECONDS)
-            time.sleep(0.5)
+        with trial.start(FIRST, None, *METERED) as run:
+            run.wait_for_metrics(next_ledger=LAST + 1)
             run.process.send_signal(signal.SIGINT)
             run.finish(ExitCode.INTERRUPTED)
         trial.check(FIRST, LAST)
@@ -164,35 +161,22 @@ class _Conformance:
     def test_signal_cancels_a_silent_call(self, trial: Trial) -> None:
         """The consumer does not wait for a server that says nothing, and tells it to stop."""
         trial.server.ledgers_per_batch, trial.server.faults = 5, [Fault(after=6, kind="silence")]
-        with trial.start(FIRST, LAST) as run:
-            trial.server.wait_for_batches(6, SECONDS)
-            time.sleep(0.5)
+        with trial.start(FIRST, LAST, *METERED) as run:
+            run.wait_for_metrics(next_ledger=FIRST + 30)
             began = time.monotonic()
             run.process.terminate()
             run.finish(ExitCode.TERMINATED)
         assert time.monotonic() - began < 10, "it must not wait for the server"
         trial.server.wait_until_idle(10)
-        assert FIRST + 28 <= trial.check_whole_ledgers() <= FIRST + 29
+        trial.check(FIRST, FIRST + 29)
 
     def test_metrics_and_log(self, trial: Trial) -> None:
         trial.server.faults = [Fault(after=4)]
-        with trial.start(FIRST, None, "--metrics-port", "0", "--log-format", "json") as run:
-            url = run.logged("serving metrics")["url"]
-            rows = self.consumer.table(FIRST, LAST).num_rows
-            wanted = {"rows_total": rows, "ledgers_total": LAST - FIRST + 1, "reconnects_total": 1}
-            wanted |= {"next_ledger": LAST + 1}
-            samples = {
-                f'stellar_arrow_consumer_{name}{{stream="{self.consumer.stream}"}} {float(value)}'
-                for name, value in wanted.items()
-            }
-            page: set[str] = set()
-
-            def look() -> bool:
-                page.clear()
-                page.update(urllib.request.urlopen(url, timeout=SECONDS).read().decode().splitlines())
-                return samples <= page
-
-            wait_for(look, f"{samples - page} do not come to stand among the metrics")
+        rows = self.consumer.table(FIRST, LAST).num_rows
+        with trial.start(FIRST, None, *METERED) as run:
+            run.wait_for_metrics(
+                rows_total=rows, ledgers_total=LAST - FIRST + 1, reconnects_total=1, next_ledger=LAST + 1
+            )
             run.process.terminate()
             said = run.finish(ExitCode.TERMINATED)
         assert all({"event", "level", "timestamp"} <= json.loads(line).keys() for line in said.splitlines())
@@ -285,8 +269,8 @@ class ConsumerConformance(_Conformance):
         trial.check(FIRST, LAST)
 
     def test_one_writer_at_a_time(self, trial: Trial) -> None:
-        with trial.start(FIRST, None) as run:
-            trial.server.wait_for_batches(BATCHES, SECONDS)
+        with trial.start(FIRST, None, *METERED) as run:
+            run.wait_for_metrics(next_ledger=LAST + 1)
             intruder = execute(
                 self.consumer, self.consumer.command(trial.server.address, trial.output, FIRST, LAST + 20)
             )

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from stellar_arrow_client.testing.server import FakeServer
 FIRST: Final = 1000
 LAST: Final = 1199
 SECONDS: Final = 60.0
+METERED: Final = ("--metrics-port", "0", "--log-format", "json")
 
 _SETTINGS: Final = ("STELLAR_ARROW_", "LOG_", "METRICS_")
 """Environment of the person who runs the tests that would change what a consumer does."""
@@ -77,9 +79,10 @@ class ConsumerUnderTest(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A process of the consumer, and the files that it prints to."""
+    """A process of the consumer, the stream that it reads, and the file that it says things to."""
 
     process: subprocess.Popen[bytes]
+    stream: str
     stderr: Path
 
     def said(self) -> str:
@@ -101,7 +104,7 @@ class Run:
         return said
 
     def logged(self, event: str) -> Mapping[str, Any]:
-        """Wait for a message; the consumer must run with ``--log-format json``."""
+        """Wait for a message; the consumer must run with :data:`METERED`."""
         found: list[Mapping[str, Any]] = []
 
         def look() -> bool:
@@ -110,6 +113,19 @@ class Run:
 
         wait_for(look, f"it did not say {event!r}")
         return found[0]
+
+    def wait_for_metrics(self, **values: float) -> None:
+        """Wait until the metrics of its stream have these values; the consumer must run with :data:`METERED`."""
+        url = self.logged("serving metrics")["url"]
+        wanted = {
+            f'stellar_arrow_consumer_{name}{{stream="{self.stream}"}} {float(value)}' for name, value in values.items()
+        }
+
+        def look() -> bool:
+            page = urllib.request.urlopen(url, timeout=SECONDS).read().decode()
+            return wanted <= set(page.splitlines())
+
+        wait_for(look, f"the metrics do not come to have {', '.join(sorted(wanted))}")
 
 
 class Trial:
@@ -152,7 +168,7 @@ class Trial:
             )
         with process:
             try:
-                yield Run(process, self._stderr)
+                yield Run(process, self.consumer.stream, self._stderr)
             finally:
                 process.kill()
 
