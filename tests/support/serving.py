@@ -106,6 +106,7 @@ class PlainDecoder:
     def __init__(self, requests: Mapping[str, Sequence[str] | None], *, passphrase: str | None = None) -> None:
         self._requests = requests
         self._passphrase = passphrase
+        self.columns = tuple((name, columns and tuple(columns)) for name, columns in requests.items())
 
     def decode(self, xdrs: Sequence[bytes]) -> Decoded:
         heads = []

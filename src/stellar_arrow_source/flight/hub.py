@@ -104,8 +104,7 @@ class LedgerReader:
         room, deadline = max_bytes, time.monotonic() + wait
         feed, start = self._feed, self.position
         with feed.changed:
-            most = min(max_ledgers, feed.groups.get(start, max_ledgers))
-            while len(group) < most:
+            while len(group) < min(max_ledgers, feed.groups.get(start, max_ledgers)):
                 if not feed.ready(self.position):
                     if feed.ended or (patience := deadline - time.monotonic()) <= 0:
                         break

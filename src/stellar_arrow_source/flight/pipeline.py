@@ -78,7 +78,7 @@ class Pipeline:
             poll()
             group = self._next_group()
             if group:
-                for part in self._decode(group):
+                for part in self._decode(group, poll):
                     poll()
                     self._position = part.cursor.cursor
                     yield part
@@ -116,9 +116,9 @@ class Pipeline:
                 raise GapError(f"the source gave ledger {ledger.sequence} where {expected} was due")
         return group
 
-    def _decode(self, group: list[RawLedger]) -> Iterator[Part]:
+    def _decode(self, group: list[RawLedger], poll: Callable[[], None]) -> Iterator[Part]:
         try:
-            decoded = self._decode_whole(group)
+            decoded = self._ledgers.once(self._decoder.columns, group, lambda: self._decode_whole(group), poll)
         except DecodeError as error:
             # The ledgers before a damaged one are sound: they are sent before the error is.
             if error.index > 0:

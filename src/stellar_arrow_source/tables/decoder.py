@@ -68,6 +68,11 @@ class LedgerDecoder:
         """Where :meth:`decode_buffer` reads ledgers from; fill it directly to save a copy."""
         self._arena = Arena(_program(frozenset(needs)))
 
+    @property
+    def columns(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Names of the streams that it makes, each with its columns."""
+        return tuple((stream.name, tuple(column.name for column in columns)) for stream, columns in self._streams)
+
     def decode(self, ledgers: Sequence[bytes | memoryview]) -> DecodedBatch:
         """Decode LedgerCloseMeta XDR, one item per ledger, in any number.
 
