@@ -74,8 +74,9 @@ class Server:
 
     def wait_for_backpressure(self) -> None:
         """Until the server has sent all that a client takes that does not read."""
-        before = -1.0
-        while before != (before := self.served_bytes()):
+        before = 0.0  # as long as the stream is compiled
+        while not (now := self.served_bytes()) or now != before:
+            before = now
             time.sleep(1)
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 10) -> tuple[int, float]:
