@@ -20,7 +20,8 @@ Generate = Callable[[threading.Event], Generator[T, None, None]]
 class Relay(Generic[T]):
     """Gives the items of a generator to an event loop; what the generator raises is raised there.
 
-    The generator waits while :data:`AHEAD` items have not been taken. It is made, run and closed in its thread.
+    The generator waits while :data:`AHEAD` items have not been taken. It is made, run and closed in its thread. Who
+    has a relay must :meth:`leave` it.
 
     Args:
         generate: makes the generator, which must end soon after the event is set that it is given.
@@ -41,17 +42,18 @@ class Relay(Generic[T]):
         """Let the generator end; the items that it has made can still be taken."""
         self._stop.set()
 
+    def leave(self) -> None:
+        """Let the generator end, and take no more of its items."""
+        self._left = True
+        self._stop.set()
+
     async def items(self) -> AsyncGenerator[T, None]:
-        """All items; leaving them ends the generator."""
-        try:
-            while (item := await self._items.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-                self._room.release()
-        finally:
-            self._left = True
-            self._stop.set()
+        """All items, until the generator ends."""
+        while (item := await self._items.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            self._room.release()
 
     def _run(self, generate: Generate[T]) -> None:
         end: BaseException | None = None

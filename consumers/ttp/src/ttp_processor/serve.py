@@ -25,6 +25,7 @@ from ttp_processor.transport import BoundedServer, tls_context
 
 _POLL_SECONDS: Final = 0.1
 _CHECK_SECONDS: Final = 2.0
+_JOIN_SECONDS: Final = 2.0  # an interpreter that ends under a thread of Arrow's may crash
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ def _check(client: Client, settings: Settings) -> None:
 async def _serve(
     client: Client, settings: Settings, metrics: Metrics, stop: threading.Event, interruption: Interruption
 ) -> None:
+    logging.getLogger("grpclib").setLevel(logging.WARNING)  # the service itself tells how calls end
     service = EventService(
         client, metrics, condition=settings.condition, start=settings.start, max_calls=settings.max_calls
     )
@@ -105,6 +107,7 @@ async def _serve(
     deadline = time.monotonic() + settings.drain_seconds
     await service.stop(deadline)
     await server.finish(deadline)
+    await service.join(time.monotonic() + _JOIN_SECONDS)
 
 
 def _watch(

@@ -38,6 +38,8 @@ ROWS: Final = 4096
 
 SERVICE: Final[str] = DESCRIPTOR.services_by_name["EventService"].full_name
 
+_POLL_SECONDS: Final = 0.02
+
 _STATUS: Final[tuple[tuple[type[StellarArrowError], Status], ...]] = (
     (IntegrityError, Status.DATA_LOSS),
     (InvalidRequestError, Status.INVALID_ARGUMENT),
@@ -105,7 +107,12 @@ class EventService:
         for relay in self._relays:
             relay.stop()
         while self._relays and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def join(self, deadline: float) -> None:
+        """Returns when no thread reads any more, or at ``deadline``; for when all calls have ended."""
+        while self._threads and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def get_events(self, stream: _Call) -> None:
         """The call GetTTPEvents."""
@@ -161,6 +168,7 @@ class EventService:
                     self._metrics.events.inc(chunk.events)
                     self._metrics.bytes.inc(len(chunk.framed))
         finally:
+            relay.leave()
             self._relays.discard(relay)
         if not account.complete:
             raise UnavailableError(
