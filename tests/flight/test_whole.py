@@ -21,11 +21,13 @@ from tests.support.serving import serving, wait_until
 
 SYNTHETIC = ("synthetic://?ledgers=63", 2, 64)
 OF_2022 = (str(corpus.ROOT / "testnet-2022"), 1410048, 1410303)
-SINCE_SOROBAN = frozenset({"contract_events", "diagnostic_events"})
-"""Streams that have no row in ledgers of 2022."""
+SELDOM = frozenset({"config_settings", "contract_code", "restored_keys", "evicted_keys"})
+"""Streams that have no row in either."""
+SINCE_SOROBAN = SELDOM | {"contract_events", "diagnostic_events", "contract_data", "ttl", "liquidity_pools"}
+"""Streams that have no row in those ledgers of 2022."""
 
 PLACES = [
-    pytest.param((*SYNTHETIC, frozenset()), id="synthetic"),
+    pytest.param((*SYNTHETIC, SELDOM), id="synthetic"),
     pytest.param((*OF_2022, SINCE_SOROBAN), id="store", marks=corpus.requires_corpus),
 ]
 
