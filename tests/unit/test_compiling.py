@@ -14,8 +14,9 @@ from stellar_arrow_source import compiling
 
 @pytest.fixture(autouse=True)
 def told(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Told from here on; each listener is taken away again."""
+    """Told from here on, once whoever told before is put aside."""
     registered = list(event._registered[compiling.KIND])
+    event._registered[compiling.KIND].clear()
     caplog.set_level(logging.INFO)
     compiling.tell_of_compiling()
     yield
