@@ -85,7 +85,9 @@ def head(
             if config.endpoint != ServerConfig().endpoint:
                 raise
             raise SourceUnavailableError(f"{error} Give --source, or --mock-data for made-up ledgers") from None
-    looked = f"ledger {found.first}" if found.first == found.last else f"ledgers {found.first} to {found.last}"
+    looked = "no ledger"
+    if found.first is not None:
+        looked = f"ledger {found.first}" if found.first == found.last else f"ledgers {found.first} to {found.last}"
     network = f" of {network_name(found.passphrase)}" if found.passphrase else ""
     if found.rows.num_rows:
         _show(found.rows, output, every_column=names is not None)
