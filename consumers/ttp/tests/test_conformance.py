@@ -1,4 +1,7 @@
-"""The SDK's conformance suite, on the command that writes events: into a file, to stdout, as Parquet."""
+"""The SDK's conformance suite, on the command that writes events: into a file and to stdout.
+
+Parquet files are written by parquet-consumer's own sink, which its tests put through the suite.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from consumers.ttp.tests.made import SCHEMA, made_table
 from stellar_arrow_client.testing.conformance import ConsumerConformance, ConsumerUnderTest, PrinterConformance
@@ -22,7 +24,7 @@ KEPT = pa.schema(
 """Columns that are read back from JSON; what messages look like is tested elsewhere."""
 
 
-class Events(ConsumerUnderTest):
+class Json(ConsumerUnderTest):
     stream = "ttp_events"
 
     def program(self) -> Sequence[str]:
@@ -31,8 +33,6 @@ class Events(ConsumerUnderTest):
     def table(self, first: int, last: int) -> pa.Table:
         return made_table(first, last)
 
-
-class Json(Events):
     def read(self, output: Path) -> pa.Table:
         lines = output.read_text().splitlines() if output.exists() else []
         return pa.Table.from_pylist([_row(json.loads(line)) for line in lines], KEPT)
@@ -49,16 +49,6 @@ class JsonFile(Json):
 class Stdout(Json):
     def command(self, server: str, output: Path, start: int, end: int | None) -> Sequence[str]:
         return [*PROGRAM, server, str(start), str(end or 0)]
-
-
-class Parquet(Events):
-    def command(self, server: str, output: Path, start: int, end: int | None) -> Sequence[str]:
-        place = ["--format", "parquet", "--output", str(output), "--interval", "0.001"]
-        return [*PROGRAM, server, str(start), str(end or 0), *place]
-
-    def read(self, output: Path) -> pa.Table:
-        files = sorted(output.glob("*/*.parquet"))
-        return pa.concat_tables([pq.ParquetFile(path).read() for path in files] or [SCHEMA.empty_table()])
 
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +71,3 @@ class TestFile(ConsumerConformance):
 
 class TestStdout(PrinterConformance):
     consumer = Stdout()
-
-
-class TestParquet(ConsumerConformance):
-    consumer = Parquet()

@@ -21,6 +21,7 @@ from stellar_arrow_client.options import (
     standard_options,
 )
 from ttp_processor.selection import Selection
+from ttp_processor.settings import Settings
 
 if TYPE_CHECKING:
     from stellar_arrow_client.client import Client
@@ -136,9 +137,10 @@ def serve(*, client: Client, selection: Selection, **settings: Any) -> None:
     Any number of clients each get the range that they ask for, or follow the network. Where SERVER breaks off, calls
     wait for it and go on. Options that narrow the events hold for all clients.
     """
+    chosen = Settings(condition=selection.condition, **settings)
     from ttp_processor import serve as server  # grpclib and pyarrow load slowly, --help needs none of them
 
-    server.serve(client, server.Settings(condition=selection.condition, **settings))
+    server.serve(client, chosen)
 
 
 @command.command()

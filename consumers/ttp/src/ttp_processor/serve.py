@@ -6,8 +6,6 @@ import asyncio
 import logging
 import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from grpclib.health.check import ServiceStatus
@@ -15,12 +13,13 @@ from grpclib.health.service import Health
 from grpclib.reflection.service import ServerReflection
 
 from stellar_arrow_client.client import Client
-from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError, UnavailableError
+from stellar_arrow_client.errors import StellarArrowError, UnavailableError
 from stellar_arrow_client.request import StreamRequest
 from stellar_arrow_client.signals import Interruption, draining
 from ttp_processor.columns import COLUMNS, STREAM
 from ttp_processor.metrics import Metrics
 from ttp_processor.service import EventService
+from ttp_processor.settings import Settings
 from ttp_processor.transport import BoundedServer, tls_context
 
 _POLL_SECONDS: Final = 0.1
@@ -28,29 +27,6 @@ _CHECK_SECONDS: Final = 2.0
 _JOIN_SECONDS: Final = 2.0  # an interpreter that ends under a thread of Arrow's may crash
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to serve; see the options of ``ttp-processor serve``."""
-
-    host: str
-    port: int
-    start: int | None = None
-    condition: str | None = None
-    max_calls: int = 64
-    drain_seconds: float = 10.0
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    tls_client_ca: Path | None = None
-    metrics_host: str = "127.0.0.1"
-    metrics_port: int | None = None
-
-    def __post_init__(self) -> None:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise InvalidRequestError("TLS needs both --tls-cert and --tls-key")
-        if self.tls_client_ca is not None and self.tls_cert is None:
-            raise InvalidRequestError("--tls-client-ca needs --tls-cert and --tls-key")
 
 
 def serve(client: Client, settings: Settings) -> None:
