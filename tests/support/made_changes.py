@@ -48,14 +48,17 @@ def make_changes_plausible(seed: int, ledger: Ledger) -> None:
 
 
 def made_meta(draw: Generator, version: int) -> Any:
-    return draw.make(xdr.OperationMeta) if version < 4 else draw.make(xdr.OperationMetaV2, events=[])
+    nothing = xdr.LedgerEntryChanges([])
+    if version < 4:
+        return xdr.OperationMeta(nothing)
+    return draw.make(xdr.OperationMetaV2, changes=nothing, events=[])
 
 
 def add_events(draw: Generator, meta: Any, of_operation: Any) -> None:
     """Events of the native asset's contract, after others."""
     soroban = meta.v3.soroban_meta if meta.v3 is not None else None
     events = soroban.events if soroban is not None else of_operation.events if meta.v4 is not None else []
-    for _ in range(draw.chance.randint(0, 2)):
+    for _ in range(draw.chance.randint(1, 4)):
         event = draw.make(xdr.ContractEvent)
         make_lumens_move(draw.chance, event, meta.v)
         events.append(event)
