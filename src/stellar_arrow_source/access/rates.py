@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -60,9 +61,9 @@ class Account:
         with self._lock:
             lack = 1 + self._requests.lack(rate, max(rate, 1.0), self._clock())
             if lack > 0:
+                wait = math.ceil(10 * lack / rate) / 10
                 raise LimitError(
-                    f"more than {rate:g} requests a second, your limit; wait {lack / rate:.1f} seconds",
-                    retry_after=lack / rate,
+                    f"more than {rate:g} requests a second, your limit; wait {wait:g} seconds", retry_after=wait
                 )
             self._requests.take(1)
 

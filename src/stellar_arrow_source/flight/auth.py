@@ -68,7 +68,7 @@ class Sessions:
         with self._lock:
             own = [key for key, session in self._sessions.items() if session.name == grant.name]
             over = [key for key, session in self._sessions.items() if session.ends <= now]
-            for key in {*over, *own[: len(own) - MAX_SESSIONS + 1]}:
+            for key in {*over, *own[: max(0, len(own) - MAX_SESSIONS + 1)]}:
                 del self._sessions[key]
             self._sessions[token_sha256(token)] = Session(grant.name, password, now + SESSION_SECONDS)
         return token
