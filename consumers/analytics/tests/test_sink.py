@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 from analytics_consumer.analyses import ANALYSES, Analysis
 from analytics_consumer.selection import Selection
-from analytics_consumer.sink import AnalyticsSink, Clock
+from analytics_consumer.sink import AnalyticsSink, Clock, server_clock
 
 from consumers.analytics.tests.made import Recorder, make_ledgers, run_sink, schema_of, to_batch
-from stellar_arrow_client.errors import IntegrityError
+from stellar_arrow_client import RetryPolicy, StreamRequest
+from stellar_arrow_client.errors import IntegrityError, UnavailableError
 from stellar_arrow_client.request import Cursor
 
 ANALYSIS = ANALYSES[0]
@@ -131,3 +132,30 @@ def test_what_is_no_amount_is_refused() -> None:
     consumer = AnalyticsSink(analysis, Selection(), length=1, every=1, top=1, clock=no_clock, output=Recorder())
     with pytest.raises(IntegrityError, match=r"in ledgers 1000 to 1000: .*decimal"):
         consumer.write(made, cursor)
+
+
+class Restarting:
+    """A client whose server is not there for a while; gives close times of all ledgers then."""
+
+    def __init__(self, failures: int, retry_for: float) -> None:
+        self.retry = RetryPolicy(retry_for=retry_for, initial=0.001, maximum=0.002)
+        self.failures = failures
+
+    def read_table(self, request: StreamRequest) -> pa.Table:
+        if self.failures:
+            self.failures -= 1
+            raise UnavailableError("cannot reach the server")
+        ledgers = list(range(request.start or 0, (request.end or 0) + 1))
+        closed = pa.array([ledger * 10**6 for ledger in ledgers], pa.timestamp("us", "UTC"))
+        return pa.table({"ledger_sequence": pa.array(ledgers, pa.uint32()), "ledger_close_time": closed})
+
+
+def test_the_clock_waits_for_a_server_that_restarts() -> None:
+    client = Restarting(failures=30, retry_for=60)
+    assert server_clock(client)(7, 9) == {7: 7 * 10**6, 8: 8 * 10**6, 9: 9 * 10**6}
+    assert client.failures == 0
+
+
+def test_the_clock_waits_no_longer_than_a_stream() -> None:
+    with pytest.raises(UnavailableError, match="cannot reach the server"):
+        server_clock(Restarting(failures=10**6, retry_for=0.05))(7, 9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Context, Decimal
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stellar_arrow_client.client import Client
-from stellar_arrow_client.errors import IntegrityError
+from stellar_arrow_client.errors import IntegrityError, UnavailableError
 from stellar_arrow_client.request import Cursor, StreamRequest
 
 from .analyses import CLOSE_TIME, Analysis
@@ -20,6 +22,8 @@ from .measures import LEDGER, Measure, Price, Ratio
 from .result import Result
 from .selection import Selection
 from .window import Ledger, SlidingWindow, between
+
+log = logging.getLogger(__name__)
 
 _LAST_TIME = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1_000_000
 _MAX_LEDGERS = 1 << 20  # of a batch; servers send some thousands at most
@@ -43,11 +47,23 @@ class Output(Protocol):
 
 
 def server_clock(client: Client) -> Clock:
-    """The clock for ledgers without rows: it asks the server's ``ledgers`` stream."""
+    """The clock for ledgers without rows: it asks the server's ``ledgers`` stream.
+
+    It is asked in the middle of a stream, so it waits for a server that restarts as long as the stream does.
+    """
 
     def close_times(first: int, last: int) -> Mapping[int, int]:
-        table = client.read_table(StreamRequest("ledgers", first, last, (LEDGER, CLOSE_TIME)))
-        return dict(_close_times(table))
+        request = StreamRequest("ledgers", first, last, (LEDGER, CLOSE_TIME))
+        waits, deadline = client.retry.waits(), time.monotonic() + client.retry.retry_for
+        while True:
+            try:
+                return dict(_close_times(client.read_table(request)))
+            except UnavailableError as error:
+                wait = next(waits)
+                if time.monotonic() + wait >= deadline:
+                    raise
+                log.warning("asking for close times failed, trying again: %s", error)
+            time.sleep(wait)
 
     return close_times
 
