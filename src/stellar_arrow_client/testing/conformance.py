@@ -86,7 +86,7 @@ class _Conformance:
     def test_server_restart(self, trial: Trial) -> None:
         trial.server.ledgers_per_batch, trial.server.delay = 5, SLOW
         with trial.start(FIRST, LAST) as run:
-            trial.server.wait_for_batches(8, SECONDS)
+            run.wait_for_batches(8)
             trial.server.stop()
             time.sleep(0.5)
             trial.server.delay = 0
@@ -105,7 +105,7 @@ class _Conformance:
         trial.server.faults = [Fault(after=30)]
         with trial.start(FIRST, LAST) as run:
             for batches in (3, 40):
-                trial.server.wait_for_batches(batches, SECONDS)
+                run.wait_for_batches(batches)
                 run.process.send_signal(signal.SIGSTOP)
                 time.sleep(0.5)
                 run.process.send_signal(signal.SIGCONT)
@@ -150,7 +150,7 @@ class _Conformance:
     def test_signal_in_the_middle_keeps_what_came(self, trial: Trial) -> None:
         trial.server.ledgers_per_batch, trial.server.delay = 5, SLOW
         with trial.start(FIRST, LAST) as run:
-            trial.server.wait_for_batches(6, SECONDS)
+            run.wait_for_batches(6)
             run.process.terminate()
             run.finish(ExitCode.TERMINATED)
         assert trial.check_whole_ledgers() < LAST
@@ -248,7 +248,7 @@ class ConsumerConformance(_Conformance):
         trial.server.ledgers_per_batch, trial.server.delay = 20, SLOW
         for batches in (1, 3, 2, 4, 3):
             with trial.start(FIRST, last) as run:
-                trial.server.wait_for_batches(trial.server.batches + batches, SECONDS)
+                run.wait_for_batches(trial.server.batches + batches)
                 time.sleep(SLOW / 2)
                 run.process.kill()
                 assert run.process.wait(SECONDS) == -signal.SIGKILL, "it ended before it could be killed"
@@ -298,7 +298,7 @@ class PrinterConformance(_Conformance):
     def test_begins_anew_after_a_kill(self, trial: Trial) -> None:
         trial.server.ledgers_per_batch, trial.server.delay = 5, SLOW
         with trial.start(FIRST, LAST) as run:
-            trial.server.wait_for_batches(8, SECONDS)
+            run.wait_for_batches(8)
             run.process.kill()
         trial.server.delay = 0
         trial.run(FIRST, LAST)

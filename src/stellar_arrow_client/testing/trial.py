@@ -79,9 +79,10 @@ class ConsumerUnderTest(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A process of the consumer, the stream that it reads, and the file that it says things to."""
+    """A process of the consumer, the server and the stream that it reads, and the file that it says things to."""
 
     process: subprocess.Popen[bytes]
+    server: FakeServer
     stream: str
     stderr: Path
 
@@ -111,7 +112,7 @@ class Run:
             found[:] = [record for record in map(json.loads, self.said().splitlines()) if record["event"] == event]
             return bool(found)
 
-        wait_for(look, f"it did not say {event!r}")
+        self._wait_for(look, f"it did not say {event!r}")
         return found[0]
 
     def wait_for_metrics(self, **values: float) -> None:
@@ -125,7 +126,20 @@ class Run:
             page = urllib.request.urlopen(url, timeout=SECONDS).read().decode()
             return wanted <= set(page.splitlines())
 
-        wait_for(look, f"the metrics do not come to have {', '.join(sorted(wanted))}")
+        self._wait_for(look, f"the metrics do not come to have {', '.join(sorted(wanted))}")
+
+    def wait_for_batches(self, count: int) -> None:
+        """Wait until the server has sent that many batches with news in all."""
+        self._wait_for(lambda: self.server.batches >= count, f"it does not ask for {count} batches")
+
+    def _wait_for(self, condition: Callable[[], bool], complaint: str) -> None:
+        deadline = time.monotonic() + SECONDS
+        while not condition():
+            if self.process.poll() is not None:
+                pytest.fail(f"it ended with {self.process.returncode} before it could be stopped: {self.said()}")
+            if time.monotonic() > deadline:
+                pytest.fail(f"{complaint}: {self.said()}")
+            time.sleep(0.01)
 
 
 class Trial:
@@ -168,7 +182,7 @@ class Trial:
             )
         with process:
             try:
-                yield Run(process, self.consumer.stream, self._stderr)
+                yield Run(process, self.server, self.consumer.stream, self._stderr)
             finally:
                 process.kill()
 
@@ -225,15 +239,6 @@ def tables(consumer: ConsumerUnderTest, first: int, last: int) -> dict[str, pa.T
 def environment(consumer: ConsumerUnderTest) -> dict[str, str]:
     """What a process of the consumer finds in its environment."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)} | dict(consumer.env)
-
-
-def wait_for(condition: Callable[[], bool], complaint: str) -> None:
-    """Return as soon as a condition holds, or fail."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(complaint)
-        time.sleep(0.02)
 
 
 def _ordered(table: pa.Table) -> pa.Table:
