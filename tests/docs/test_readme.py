@@ -15,6 +15,8 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from stellar_arrow_client import Client
+from stellar_arrow_client.errors import AuthenticationError
 from tests.docs import blocks
 from tests.docs.blocks import ROOT, Newcomer
 from tests.ledgers.stores import Store, made
@@ -144,6 +146,18 @@ def test_the_system_runs_as_told(newcomer: Newcomer) -> None:
         if shutil.which("curl") is None:
             pytest.skip("curl is not installed, so that the last block was not run")
         assert "stellar_arrow_" in newcomer.run(look)
+
+
+def test_who_may_connect(newcomer: Newcomer) -> None:
+    [make, use] = blocks.of("Who may connect", "shell")
+    [serve] = blocks.of("Who may connect", "background")
+    newcomer.run(make)
+    with newcomer.running(serve):
+        newcomer.wait_until_ready()
+        newcomer.run(use)
+        with Client(newcomer.here("localhost:8815")) as nobody, pytest.raises(AuthenticationError):
+            nobody.health()
+    assert pq.read_table(newcomer.folder / "alice-archive").num_rows > 0
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
