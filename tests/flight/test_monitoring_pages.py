@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import ssl
 import subprocess
+import urllib.error
+import urllib.request
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -123,3 +125,13 @@ def test_streams_go_over_tls(tmp_path: Path) -> None:
             assert client.read_table(StreamRequest("numbers", 1, 10)).num_rows == 20
         presented = ssl.get_server_certificate(("127.0.0.1", service.port))
         assert presented.split() == cert.read_text().split()
+
+
+def test_monitoring_can_have_an_address_of_its_own() -> None:
+    with serving(health_host="127.0.0.2") as service:
+        with urllib.request.urlopen(f"http://127.0.0.2:{service.health_port}/ready", timeout=10) as answer:
+            assert answer.status == 200
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(f"http://127.0.0.1:{service.health_port}/ready", timeout=10)
+        with Client(service.location) as client:
+            assert client.health()["ready"]
