@@ -5,7 +5,7 @@
 A row is the processor's time from a compressed file of a SEP-54 store to Arrow record batches with all default columns:
 decompression, walk, matching by hash, columns; medians over the rounds. stellar-sdk's decode, to which the last column
 compares, is timed before and after, in a process of its own with Python's defaults; the time that it takes with the
-garbage collector off, less than half, stands beside it. Other work on the machine hardly counts, but it takes the caches.
+garbage collector off, less than half, stands beside it. Other work on the machine counts little, but takes the caches.
 """
 
 from __future__ import annotations

@@ -50,9 +50,7 @@ class LedgerDecoder:
         UnknownStreamError, UnknownColumnError: a request names what does not exist.
     """
 
-    def __init__(
-        self, requests: Mapping[str | Stream, Sequence[str] | None], *, passphrase: str | None = None
-    ) -> None:
+    def __init__(self, requests: Mapping[str | Stream, Sequence[str] | None], *, passphrase: str | None = None) -> None:
         self._streams: list[tuple[Stream, tuple[Column, ...]]] = []
         needs = set(needs_of((SEQUENCE, CLOSE_TIME, *MATCH_NEEDS)))
         for name, names in requests.items():
