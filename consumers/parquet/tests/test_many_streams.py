@@ -77,7 +77,7 @@ def test_one_stream_that_fails_leaves_the_others_what_they_have(tmp_path, tables
         done = command(server.address, tmp_path, FIRST, LAST, "--stream", "all", code=4)
         assert "error: ledger 120 is missing" in done.stderr
         last = [Manifest.load(tmp_path / name).covered.last for name in tables]
-        assert min(found or 0 for found in last) == FIRST + 19
+        assert FIRST + 19 in last  # the one that failed; the others may be before it or beyond
         command(server.address, tmp_path, FIRST, LAST, "--stream", "all")
     check(tmp_path, tables, read_archive)
 
