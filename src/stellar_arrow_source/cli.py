@@ -54,6 +54,7 @@ def _serve(ctx: click.Context) -> None:
                 config.endpoint,
                 live=config.live,
                 passphrase=config.passphrase,
+                tls=config.source_tls,
                 cache=None if config.ledger_cache is None else (config.ledger_cache, config.ledger_cache_bytes),
             ),
         )

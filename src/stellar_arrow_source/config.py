@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +22,7 @@ from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_source.access.grants import Limits
 from stellar_arrow_source.modes import TransferMode
 from stellar_arrow_source.networks import KNOWN_NETWORKS
+from stellar_arrow_source.tls import SourceTls
 
 SYNTHETIC_ENDPOINT = "synthetic://"
 
@@ -45,7 +46,7 @@ class ServerConfig:
         "localhost:50053",
         "--source",
         "SOURCE_ENDPOINT",
-        "Where ledgers come from: host:port or grpc://, a folder or file://, s3://, gs:// or az://, rpc+https://,"
+        "Where ledgers come from: host:port, grpc:// or grpcs://, a folder or file://, s3://, gs:// or az://, rpc+https://,"
         " core:///file, synthetic://. Several with commas between are equal: where one is away, the next is used.",
     )
     live_endpoint: str | None = _setting(
@@ -53,6 +54,29 @@ class ServerConfig:
         "--live",
         "LIVE_ENDPOINT",
         "Where to go on when the ledgers of --source end, such as an RPC server after a store; the same forms.",
+    )
+    source_tls_ca: Path | None = _setting(
+        None,
+        "--source-tls-ca",
+        "SOURCE_TLS_CA",
+        "PEM certificates of the authorities that grpcs:// sources are trusted by; the system's when left out.",
+        type=_FILE,
+    )
+    source_tls_cert: Path | None = _setting(
+        None,
+        "--source-tls-cert",
+        "SOURCE_TLS_CERT",
+        "PEM certificate chain to show to grpcs:// sources that ask for one.",
+        type=_FILE,
+    )
+    source_tls_key: Path | None = _setting(
+        None, "--source-tls-key", "SOURCE_TLS_KEY", "PEM private key of --source-tls-cert.", type=_FILE
+    )
+    source_tls_name: str | None = _setting(
+        None,
+        "--source-tls-name",
+        "SOURCE_TLS_NAME",
+        "Name that the certificate of a grpcs:// source must be for; the host of its endpoint when left out.",
     )
     ledger_cache: Path | None = _setting(
         None,
@@ -186,6 +210,7 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InvalidRequestError("TLS needs both --tls-cert and --tls-key")
+        _ = self.source_tls  # says what does not fit together
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise InvalidRequestError("--tls-client-ca needs TLS: give --tls-cert and --tls-key too")
         if self.auth_file and not (self.tls_cert or self.loopback_only or self.insecure_auth):
@@ -193,6 +218,11 @@ class ServerConfig:
                 f"tokens would travel to {self.host} unencrypted: give --tls-cert and --tls-key, or --insecure-auth"
                 " where something in front of the server encrypts"
             )
+
+    @property
+    def source_tls(self) -> SourceTls:
+        """How sources are spoken to over TLS."""
+        return source_tls({name: getattr(self, name) for name in _SOURCE_TLS})
 
     @property
     def endpoint(self) -> str:
@@ -238,6 +268,20 @@ def _options(settings: Sequence[dataclasses.Field[Any]]) -> Callable[[Callable[.
     return decorate
 
 
+_SOURCE_TLS = tuple(
+    setting.name for setting in dataclasses.fields(ServerConfig) if setting.name.startswith("source_tls_")
+)
+
+
+def source_tls(settings: Mapping[str, Any]) -> SourceTls:
+    """What the options of :data:`source_tls_options` say.
+
+    Raises:
+        InvalidRequestError: they contradict each other.
+    """
+    return SourceTls(**{name.removeprefix("source_tls_"): settings[name] for name in _SOURCE_TLS})
+
+
 server_options = _options(dataclasses.fields(ServerConfig))
 """Give a click command one option for each field of :class:`ServerConfig`."""
 source_options = _options(
@@ -245,9 +289,12 @@ source_options = _options(
         setting
         for setting in dataclasses.fields(ServerConfig)
         if setting.name in ("source_endpoint", "live_endpoint", "mock_data", "network_passphrase", "ttp_mode")
+        or setting.name in _SOURCE_TLS
     ]
 )
 """Give it those that say what ledgers and rows there are."""
+source_tls_options = _options([setting for setting in dataclasses.fields(ServerConfig) if setting.name in _SOURCE_TLS])
+"""Give it those that say how sources are spoken to over TLS."""
 
 
 def config_of(ctx: click.Context) -> ServerConfig:

@@ -6,19 +6,23 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stellar_arrow_client.errors import ExitCode, InvalidRequestError
 from stellar_arrow_client.options import Choice, Group, LedgerNumber, option, run_cli, standard_options
 from stellar_arrow_client.signals import draining
+from stellar_arrow_source.config import source_tls as tls_of
+from stellar_arrow_source.config import source_tls_options
 from stellar_arrow_source.ledgers.source import LedgerSource
 from stellar_arrow_source.networks import KNOWN_NETWORKS, network_name
 from stellar_arrow_source.progress import progress_option, showing
+from stellar_arrow_source.tls import read_authorities, read_identity
 
 if TYPE_CHECKING:
     from stellar_arrow_source.balances import BalanceCheck
@@ -28,8 +32,9 @@ _log = logging.getLogger(__name__)
 _endpoint = click.argument(
     "endpoint",
     envvar="SOURCE_ENDPOINT",
-    help="host:port, grpc://host:port, a folder, file:///folder or synthetic://.",
+    help="host:port, grpc:// or grpcs://host:port, a folder, file:///folder or synthetic://.",
 )
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _network = option(
     "--network",
     envvar="NETWORK_PASSPHRASE",
@@ -44,8 +49,8 @@ _format = option(
 def command() -> None:
     """Serve and verify Stellar ledgers.
 
-    An ENDPOINT is host:port or grpc://host:port of a RawLedgerService, the folder of a SEP-54 (Galexie) store
-    or file:///folder, or synthetic:// for made-up ledgers (synthetic://?ledgers=1000&start=2&rate=1&seed=x&
+    An ENDPOINT is host:port, grpc://host:port or, over TLS, grpcs://host:port of a RawLedgerService, the folder of a
+    SEP-54 (Galexie) store or file:///folder, or synthetic:// for made-up ledgers (synthetic://?ledgers=1000&start=2&rate=1&seed=x&
     transactions=30; with a rate, as many more ledgers come each second).
     """
 
@@ -61,16 +66,39 @@ def command() -> None:
     envvar="LEDGER_MAX_CALLS",
     help="Calls and streams served at the same time; more are refused.",
 )
+@option("--tls-cert", type=_FILE, envvar="LEDGER_TLS_CERT", help="PEM certificate chain; turns TLS on.")
+@option("--tls-key", type=_FILE, envvar="LEDGER_TLS_KEY", help="PEM private key of --tls-cert.")
+@option(
+    "--tls-client-ca",
+    type=_FILE,
+    envvar="LEDGER_TLS_CLIENT_CA",
+    help="PEM certificates of authorities; only clients that show a certificate of theirs can connect (mutual TLS).",
+)
+@source_tls_options
 @_network
 @standard_options("stellar-arrow-source")
-def serve(endpoint: str, host: str, port: int, max_calls: int, network: str | None) -> int | None:
+def serve(
+    endpoint: str,
+    host: str,
+    port: int,
+    max_calls: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    network: str | None,
+    **source_tls: Any,
+) -> int | None:
     """Serve the ledgers of ENDPOINT as RawLedgerService over gRPC."""
+    if (tls_cert is None) != (tls_key is None) or (tls_client_ca is not None and tls_cert is None):
+        raise InvalidRequestError("TLS needs both --tls-cert and --tls-key, and --tls-client-ca needs TLS")
+    identity = read_identity(tls_cert, tls_key) if tls_cert and tls_key else None
+    client_ca = read_authorities(tls_client_ca) if tls_client_ca else None
     stop = threading.Event()
-    with _opened(endpoint, network) as source, draining(stop) as interruption:
+    with _opened(endpoint, network, source_tls) as opened, draining(stop) as interruption:
         from stellar_arrow_source.ledgers.service import RawLedgerServer
 
-        with RawLedgerServer(source, host, port, max_calls=max_calls) as server:
-            _log.info("serving %s at %s:%d", source.endpoint, host, server.port)
+        with RawLedgerServer(opened, host, port, max_calls=max_calls, identity=identity, client_ca=client_ca) as server:
+            _log.info("serving %s at %s:%d%s", opened.endpoint, host, server.port, " with TLS" if identity else "")
             stop.wait()
             _log.info("stopping on %s", interruption.signal and interruption.signal.name)
     return None
@@ -86,22 +114,30 @@ def serve(endpoint: str, host: str, port: int, max_calls: int, network: str | No
     help="Also compare the token-transfer events of each transaction with what its ledger entries changed by.",
 )
 @progress_option
+@source_tls_options
 @_network
 @_format
 @standard_options("stellar-arrow-source")
 def verify(
-    endpoint: str, start: int | None, end: int | None, balances: bool, progress: str, network: str | None, output: str
+    endpoint: str,
+    start: int | None,
+    end: int | None,
+    balances: bool,
+    progress: str,
+    network: str | None,
+    output: str,
+    **source_tls: Any,
 ) -> int | None:
     """Recompute all hashes that the headers of ENDPOINT's ledgers commit to."""
     stop = threading.Event()
-    with _opened(endpoint, network) as source, draining(stop) as interruption:
+    with _opened(endpoint, network, source_tls) as opened, draining(stop) as interruption:
         from stellar_arrow_source.ledgers.verify import NOT_PROVEN, PROVEN, Verifier
 
-        first, last = _range(source, start, end)
-        passphrase = _passphrase(network) or source.network_passphrase
+        first, last = _range(opened, start, end)
+        passphrase = _passphrase(network) or opened.network_passphrase
         verifier, comparison = Verifier(passphrase), _comparison(passphrase) if balances else None
         with showing(last - first + 1, progress) as show:
-            for ledger in source.ledgers(first, last, stop):
+            for ledger in opened.ledgers(first, last, stop):
                 verifier.check(ledger)
                 if comparison is not None:
                     comparison.add(ledger.xdr)
@@ -138,17 +174,18 @@ def _comparison(passphrase: str | None) -> BalanceCheck:
 
 @command.command()
 @_endpoint
+@source_tls_options
 @_format
 @standard_options("stellar-arrow-source")
-def info(endpoint: str, output: str) -> None:
+def info(endpoint: str, output: str, **source_tls: Any) -> None:
     """Show which ledgers ENDPOINT has, and of which network."""
-    with _opened(endpoint, None) as source:
-        oldest, latest = source.bounds()
+    with _opened(endpoint, None, source_tls) as opened:
+        oldest, latest = opened.bounds()
     facts = {
-        "endpoint": source.endpoint,
+        "endpoint": opened.endpoint,
         "oldest": oldest,
         "latest": latest,
-        "network_passphrase": source.network_passphrase,
+        "network_passphrase": opened.network_passphrase,
     }
     if output == "json":
         click.echo(json.dumps(facts))
@@ -158,7 +195,7 @@ def info(endpoint: str, output: str) -> None:
 
 
 @contextmanager
-def _opened(endpoint: str, network: str | None) -> Iterator[LedgerSource]:
+def _opened(endpoint: str, network: str | None, tls: Mapping[str, Any]) -> Iterator[LedgerSource]:
     # gRPC reads this when it is loaded; what it has to say is said by the errors of the sources.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from stellar_arrow_source.allocator import keep_freed_memory
@@ -167,7 +204,7 @@ def _opened(endpoint: str, network: str | None) -> Iterator[LedgerSource]:
 
     keep_freed_memory()
     tell_of_compiling()
-    with closing(open_source(endpoint, passphrase=_passphrase(network))) as source:
+    with closing(open_source(endpoint, passphrase=_passphrase(network), tls=tls_of(tls))) as source:
         yield source
 
 

@@ -141,7 +141,7 @@ def test_settings_that_make_no_sense(tmp_path: Path) -> None:
     broken = tmp_path / "broken.pem"
     broken.write_text("-----BEGIN CERTIFICATE-----\nnot one\n-----END CERTIFICATE-----\n")
     with (
-        pytest.raises(InvalidRequestError, match=r"cannot use .*broken.pem as authorities of clients"),
+        pytest.raises(InvalidRequestError, match=r"cannot use .*broken.pem as certificates of authorities"),
         serving(tls_cert=server.cert, tls_key=server.key, tls_client_ca=broken),
     ):
         pass

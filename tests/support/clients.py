@@ -61,15 +61,15 @@ class Authority:
             f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name} -keyout {self.own.key} -out {self.own.cert}"
         )
 
-    def sign(self, name: str) -> Certificate:
-        """A certificate for this machine."""
+    def sign(self, name: str, *, days: int = 2, names: str = "DNS:localhost,IP:127.0.0.1") -> Certificate:
+        """A certificate for this machine, or for other names; of less than no days it has expired."""
         stem = self._folder / f"{self._name}-{name}"
         made = Certificate(stem.with_suffix(".pem"), stem.with_suffix(".key"))
         request, extensions = stem.with_suffix(".csr"), stem.with_suffix(".ext")
-        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        extensions.write_text(f"subjectAltName={names}\n")
         _openssl(f"req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {made.key} -out {request}")
         _openssl(
-            f"x509 -req -in {request} -CA {self.own.cert} -CAkey {self.own.key} -CAcreateserial -days 2"
+            f"x509 -req -in {request} -CA {self.own.cert} -CAkey {self.own.key} -CAcreateserial -days {days}"
             f" -extfile {extensions} -out {made.cert}"
         )
         return made

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import structlog
 
-from stellar_arrow_client.errors import ExitCode, InvalidRequestError, StellarArrowError
+from stellar_arrow_client.errors import ExitCode, StellarArrowError
 from stellar_arrow_source.access.file import GrantsFile
 from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.flight.auth import Access
@@ -33,6 +32,7 @@ from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.http import MonitoringServer, Page, json_page
 from stellar_arrow_source.monitoring.metrics import CONTENT_TYPE, Metrics
 from stellar_arrow_source.networks import network_name
+from stellar_arrow_source.tls import Identity, read_authorities, read_identity
 
 DRAINING = "the server is shutting down"
 SHUTDOWN_SECONDS = 1.0
@@ -66,7 +66,8 @@ class Service:
         metrics = Metrics()
         analytics = LedgerAnalytics() if config.enable_analytics else None
         self._clients = GrantsFile(config.auth_file) if config.auth_file else None
-        tls, client_ca = _tls(config), _client_ca(config)
+        tls = _tls(config)
+        client_ca = read_authorities(config.tls_client_ca) if config.tls_client_ca else None
         _require_free(config.host, config.port, "Flight", "--port or ARROW_PORT")
         self._monitoring = _monitoring(config, self._pages(metrics, analytics))
         try:
@@ -250,30 +251,10 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _tls(config: ServerConfig) -> tuple[bytes, bytes] | None:
+def _tls(config: ServerConfig) -> Identity | None:
     if config.tls_cert is None or config.tls_key is None:
         return None
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(config.tls_cert, config.tls_key)
-        return config.tls_cert.read_bytes(), config.tls_key.read_bytes()
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidRequestError(
-            f"cannot use {config.tls_cert} with {config.tls_key} for TLS: {error.strerror or error}; "
-            "both must be PEM files, and the key that of the certificate"
-        ) from None
-
-
-def _client_ca(config: ServerConfig) -> bytes | None:
-    if config.tls_client_ca is None:
-        return None
-    try:
-        ssl.create_default_context(cafile=config.tls_client_ca)
-        return config.tls_client_ca.read_bytes()
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidRequestError(
-            f"cannot use {config.tls_client_ca} as authorities of clients: {error.strerror or error}; "
-            "it must be a PEM file"
-        ) from None
+    return read_identity(config.tls_cert, config.tls_key)
 
 
 def _require_free(host: str, port: int, what: str, setting: str) -> None:

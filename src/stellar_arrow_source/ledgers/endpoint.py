@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from stellar_arrow_client.errors import InvalidRequestError
@@ -18,9 +19,10 @@ from stellar_arrow_source.ledgers.joined import Failover, HistoryAndLive
 from stellar_arrow_source.ledgers.objects import ObjectFolder
 from stellar_arrow_source.ledgers.rpc import RpcSource
 from stellar_arrow_source.ledgers.source import LedgerSource, RetryPolicy
+from stellar_arrow_source.tls import SourceTls
 
 SUPPORTED = (
-    "host:port, grpc://host:port, a folder, file:///folder, s3://bucket/prefix, gs://bucket/prefix, "
+    "host:port, grpc://host:port, grpcs://host:port, a folder, file:///folder, s3://bucket/prefix, gs://bucket/prefix, "
     "az://container/prefix, rpc+https://host/path, core:///file or synthetic://"
 )
 """What an endpoint may look like, for help texts and errors."""
@@ -35,6 +37,7 @@ def open_source(
     live: str | None = None,
     passphrase: str | None = None,
     retry: RetryPolicy | None = None,
+    tls: SourceTls | None = None,
     cache: tuple[Path, int] | None = None,
 ) -> LedgerSource:
     """Open the source that an endpoint names; a server is not called before it is read from.
@@ -45,6 +48,7 @@ def open_source(
         live: where to go on when the ledgers of ``endpoint`` end; the same forms.
         passphrase: network passphrase that the source must have where it declares one.
         retry: how to reconnect; :class:`RetryPolicy` as it is by default.
+        tls: how the sources that are spoken to over ``grpcs://`` are.
         cache: folder in which ledgers are kept once they were read, and the bytes it may hold.
 
     Raises:
@@ -52,11 +56,11 @@ def open_source(
         NetworkMismatchError: the source declares another network than ``passphrase``, or than its fellows.
         SourceUnavailableError: a folder does not exist or cannot be read.
     """
-    policy = retry or RetryPolicy()
-    source = _open_all(endpoint, policy)
+    how = _How(retry or RetryPolicy(), tls or SourceTls())
+    source = _open_all(endpoint, how)
     if live is not None:
         try:
-            source = HistoryAndLive(source, _open_all(live, policy))
+            source = HistoryAndLive(source, _open_all(live, how))
         except Exception:
             source.close()
             raise
@@ -69,33 +73,38 @@ def open_source(
     return source if cache is None else CachedSource(source, *cache)
 
 
-def _open_all(endpoints: str, retry: RetryPolicy) -> LedgerSource:
+class _How(NamedTuple):
+    retry: RetryPolicy
+    tls: SourceTls
+
+
+def _open_all(endpoints: str, how: _How) -> LedgerSource:
     given = [endpoint.strip() for endpoint in endpoints.split(",")]
     if len(given) == 1:
-        return _open(given[0], retry)
-    return Failover({without_credentials(endpoint): partial(_open, endpoint, retry) for endpoint in given})
+        return _open(given[0], how)
+    return Failover({without_credentials(endpoint): partial(_open, endpoint, how) for endpoint in given})
 
 
-def _open(endpoint: str, retry: RetryPolicy) -> LedgerSource:
+def _open(endpoint: str, how: _How) -> LedgerSource:
     scheme = _SCHEME.match(endpoint)
     if scheme is None:
         if _HOST_PORT.fullmatch(endpoint) and not Path(endpoint).is_dir():
-            return GrpcSource(endpoint, endpoint=endpoint, retry=retry)
+            return GrpcSource(endpoint, endpoint=endpoint, retry=how.retry)
         if "/" in endpoint or (endpoint and Path(endpoint).is_dir()):
             return GalexieStore(LocalFolder(Path(endpoint)), endpoint=endpoint)
         raise InvalidRequestError(f"{endpoint!r} is no endpoint of ledgers: use {SUPPORTED}")
     match scheme[1].lower():
-        case "grpc":
+        case "grpc" | "grpcs" as kind:
             target = urlsplit(endpoint).netloc
             if not _HOST_PORT.fullmatch(target):
                 raise InvalidRequestError(f"{without_credentials(endpoint)!r} names no host:port")
-            return GrpcSource(target, endpoint=endpoint, retry=retry)
+            return GrpcSource(target, endpoint=endpoint, retry=how.retry, tls=how.tls if kind == "grpcs" else None)
         case "file":
             return GalexieStore(LocalFolder(_file_path(endpoint)), endpoint=endpoint)
         case "s3" | "gs" | "az":
-            return GalexieStore(ObjectFolder(endpoint, retry), endpoint=without_credentials(endpoint))
+            return GalexieStore(ObjectFolder(endpoint, how.retry), endpoint=without_credentials(endpoint))
         case "rpc+https" | "rpc+http":
-            return RpcSource(endpoint, retry=retry)
+            return RpcSource(endpoint, retry=how.retry)
         case "core":
             return CoreStream(_file_path(endpoint), endpoint=endpoint)
         case "synthetic":

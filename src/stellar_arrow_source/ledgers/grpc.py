@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
@@ -17,6 +18,7 @@ from stellar_arrow_source.ledgers.header import ledger_sequence
 from stellar_arrow_source.ledgers.paging import PageSize
 from stellar_arrow_source.ledgers.source import POLL_SECONDS, Bounds, RawLedger, RetryPolicy
 from stellar_arrow_source.ledgers.wire import decode_ledger, decode_range
+from stellar_arrow_source.tls import SourceTls, tls_problem
 
 SERVICE = "raw_ledger_service.RawLedgerService"
 MAX_MESSAGE = 256 << 20
@@ -35,19 +37,28 @@ _log = logging.getLogger(__name__)
 class GrpcSource:
     """Client of a RawLedgerService: bounded calls as far as the server's newest ledger, then its stream.
 
+    Args:
+        target: ``host:port``.
+        tls: how to speak TLS; None speaks none.
+
     Attributes:
-        endpoint: ``host:port`` or ``grpc://host:port``, as given.
+        endpoint: ``host:port``, ``grpc://host:port`` or ``grpcs://host:port``, as given.
         network_passphrase: None; the service does not tell it.
+
+    Raises:
+        InvalidRequestError: a file of ``tls`` cannot be used.
     """
 
-    def __init__(self, target: str, *, endpoint: str, retry: RetryPolicy) -> None:
+    def __init__(self, target: str, *, endpoint: str, retry: RetryPolicy, tls: SourceTls | None = None) -> None:
         self.endpoint = endpoint
         self.network_passphrase: str | None = None
-        self._retry = retry
+        self._target, self._retry, self._tls = target, retry, tls
         self._has_range = True  # until the server says UNIMPLEMENTED
-        self._channel = grpc.insecure_channel(
+        self._answered = False  # so the two can speak with each other
+        self._channel = _connect(
             target,
-            options=[
+            tls,
+            [
                 ("grpc.max_receive_message_length", MAX_MESSAGE),
                 ("grpc.initial_reconnect_backoff_ms", int(retry.initial * 1000)),
                 ("grpc.max_reconnect_backoff_ms", int(retry.maximum * 1000)),
@@ -71,6 +82,7 @@ class GrpcSource:
         """
         try:
             answer = self._range(pb.GetLedgerRangeRequest(), timeout=_CALL_SECONDS)
+            self._answered = True
             _, latest = decode_range(answer, 0)
         except grpc.RpcError as error:
             if error.code() in _TELLS_NOTHING:
@@ -94,7 +106,7 @@ class GrpcSource:
                     if (inside := ledger_sequence(ledger.xdr)) != expected:
                         raise IntegrityError(f"{self.endpoint} sent ledger {inside} as ledger {expected}")
                     yield ledger
-                    expected, failures = expected + 1, 0
+                    expected, failures, self._answered = expected + 1, 0, True
             except grpc.RpcError as error:
                 if stop.is_set():
                     return
@@ -179,7 +191,7 @@ class GrpcSource:
             return
         if (refusal := _REFUSALS.get(code)) is not None:
             raise refusal(f"{self.endpoint} refuses ledger {expected}: {error.details()}") from error
-        if code not in _TRANSIENT or failures >= self._retry.attempts:
+        if code not in _TRANSIENT or failures >= self._retry.attempts or (not self._answered and self._problem(error)):
             raise self._unavailable(error) from error
         delay = self._retry.delay(failures)
         _log.warning(
@@ -191,9 +203,15 @@ class GrpcSource:
         return IntegrityError(f"{self.endpoint} sent what is no message of {SERVICE}: {error}")
 
     def _unavailable(self, error: grpc.RpcError) -> SourceUnavailableError:
+        if problem := self._problem(error):
+            return SourceUnavailableError(f"no connection to the ledger source {self.endpoint}: {problem}")
         return SourceUnavailableError(
             f"the ledger source {self.endpoint} is not available ({_plain(error)}): is it running there?"
         )
+
+    def _problem(self, error: grpc.RpcError) -> str | None:
+        """What is wrong with TLS where there is no connection."""
+        return tls_problem(self._target, self._tls) if error.code() == grpc.StatusCode.UNAVAILABLE else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +266,15 @@ _TELLS_NOTHING = {
     grpc.StatusCode.OUT_OF_RANGE,
     grpc.StatusCode.UNIMPLEMENTED,
 }
+
+
+def _connect(target: str, tls: SourceTls | None, options: list[tuple[str, Any]]) -> grpc.Channel:
+    if tls is None:
+        return grpc.insecure_channel(target, options)
+    chain, key = tls.identity() or (None, None)
+    if tls.name is not None:
+        options = [*options, ("grpc.ssl_target_name_override", tls.name)]
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(tls.authorities(), key, chain), options)
 
 
 def _cancel_when(stop: threading.Event, call: grpc.Call) -> None:

@@ -24,6 +24,7 @@ from stellar_arrow_source.ledgers import raw_ledger_service_pb2 as pb
 from stellar_arrow_source.ledgers.grpc import MAX_MESSAGE, SERVICE
 from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
 from stellar_arrow_source.ledgers.wire import encode_ledger, encode_range
+from stellar_arrow_source.tls import Identity
 
 ANSWER_BYTES = 8 << 20
 """A GetLedgerRange answer is cut after the ledger that takes it to this size."""
@@ -48,6 +49,8 @@ class RawLedgerServer:
         source: where the ledgers come from.
         host, port: address to listen at; port 0 takes a free one.
         max_calls: calls served at the same time; one more is refused with RESOURCE_EXHAUSTED.
+        identity: certificate and key to serve TLS with; None serves without.
+        client_ca: PEM certificates of authorities; with them, only clients that show one of theirs are served.
 
     Attributes:
         port: the port that is listened at.
@@ -56,7 +59,16 @@ class RawLedgerServer:
         UnavailableError: the address cannot be listened at, such as a port in use.
     """
 
-    def __init__(self, source: LedgerSource, host: str, port: int, *, max_calls: int = 64) -> None:
+    def __init__(
+        self,
+        source: LedgerSource,
+        host: str,
+        port: int,
+        *,
+        max_calls: int = 64,
+        identity: Identity | None = None,
+        client_ca: bytes | None = None,
+    ) -> None:
         self._source = source
         self._stopping = threading.Event()
         self._calls: set[threading.Event] = set()
@@ -69,7 +81,7 @@ class RawLedgerServer:
         self._server.add_generic_rpc_handlers([self._handlers()])
         address = f"{host}:{port}"
         try:
-            self.port: int = self._server.add_insecure_port(address)
+            self.port: int = self._listen(address, identity, client_ca)
         except RuntimeError as error:
             raise UnavailableError(
                 f"cannot listen at {address}: the port is in use or not ours; choose another with --port"
@@ -90,6 +102,13 @@ class RawLedgerServer:
         for call in tuple(self._calls):
             call.set()
         self._server.stop(grace).wait()
+
+    def _listen(self, address: str, identity: Identity | None, client_ca: bytes | None) -> int:
+        if identity is None:
+            return int(self._server.add_insecure_port(address))
+        pair = (identity.key, identity.chain)
+        credentials = grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)
+        return int(self._server.add_secure_port(address, credentials))
 
     def _handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(

@@ -73,7 +73,11 @@ def head(
     wanted = plan(request.to_ticket(), tables, config.passphrase)
     stop = threading.Event()
     source = open_source(
-        config.endpoint, live=config.live, passphrase=config.passphrase, retry=RetryPolicy(attempts=_RETRIES)
+        config.endpoint,
+        live=config.live,
+        passphrase=config.passphrase,
+        retry=RetryPolicy(attempts=_RETRIES),
+        tls=config.source_tls,
     )
     with closing(source), draining(stop) as interruption, showing(ledgers, progress) as show:
         try:
