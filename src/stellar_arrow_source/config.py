@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,36 @@ from stellar_arrow_source.tls import SourceTls
 
 SYNTHETIC_ENDPOINT = "synthetic://"
 
+MAX_LOCATIONS = 256
+
+_LOCATION = re.compile(r"grpc(\+tcp|\+tls)?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 _PORT = click.IntRange(0, 65535)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _Location(click.ParamType[str]):
+    """The location of a Flight server."""
+
+    name = "location"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not _LOCATION.fullmatch(value):
+            self.fail(f"{value[:80]!r} is not a location such as grpc://host:8815 or grpc+tls://host:8815", param, ctx)
+        return str(value)
+
+
+class _Locations(click.ParamType[tuple[str, ...]]):
+    """Several, with commas between."""
+
+    name = "locations"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        found = [_Location().convert(part.strip(), param, ctx) for part in value.split(",")]
+        if len(found) > MAX_LOCATIONS:
+            self.fail(f"{len(found)} locations are too many, {MAX_LOCATIONS} is the most", param, ctx)
+        return tuple(dict.fromkeys(found))
 
 
 def _setting(default: Any, flags: str, env: str | list[str], help: str, **attributes: Any) -> Any:
@@ -92,6 +121,14 @@ class ServerConfig:
         "Bytes of ledgers to keep in the folder of --ledger-cache.",
         type=click.IntRange(1 << 20),
     )
+    source_stall_seconds: float = _setting(
+        60.0,
+        "--source-stall-seconds",
+        "SOURCE_STALL_SECONDS",
+        "How long a source that follows a network may have no new ledger, or any source give none of those it has,"
+        " before the server counts it as hung and is not ready; 0 = for ever.",
+        type=click.FloatRange(0, 7 * 86400),
+    )
     mock_data: bool = _setting(
         False,
         "--mock-data/--no-mock-data",
@@ -120,13 +157,37 @@ class ServerConfig:
     health_host: str | None = _setting(
         None, "--health-host", "HEALTH_HOST", "Address that monitoring listens on; that of Flight when left out."
     )
-    advertise: tuple[str, ...] = _setting(
-        (),
+    advertise: str | None = _setting(
+        None,
         "--advertise",
         "ARROW_ADVERTISE",
-        "Location that clients are told to fetch from, such as grpc://host:8815; may be repeated. Without it"
-        " they fetch from where they asked.",
-        multiple=True,
+        "Location by which clients reach this server, such as grpc://host:8815, where that is not where it listens:"
+        " in a container, behind NAT. Its workers are reached at the same host.",
+        type=_Location(),
+        metavar="URI",
+    )
+    workers: int = _setting(
+        0,
+        "--workers",
+        "ARROW_WORKERS",
+        "Processes that share the work on bounded ranges, beside the one that clients connect to; 0 or 1 for none.",
+        type=click.IntRange(0, MAX_LOCATIONS),
+    )
+    worker_port: int = _setting(
+        0,
+        "--worker-port",
+        "ARROW_WORKER_PORT",
+        "Port of the first worker, those of the others follow; 0 for free ones.",
+        type=_PORT,
+    )
+    locations: tuple[str, ...] = _setting(
+        (),
+        "--locations",
+        "ARROW_LOCATIONS",
+        "Locations of servers that share the work on bounded ranges, with commas between, such as"
+        " grpc://one:8815,grpc://two:8815; all of the same ledgers and clients.",
+        type=_Locations(),
+        metavar="URI,…",
     )
     tls_cert: Path | None = _setting(
         None, "--tls-cert", "ARROW_TLS_CERT", "PEM certificate chain; turns TLS on.", type=_FILE
@@ -218,6 +279,16 @@ class ServerConfig:
                 f"tokens would travel to {self.host} unencrypted: give --tls-cert and --tls-key, or --insecure-auth"
                 " where something in front of the server encrypts"
             )
+        if self.shares_work and self.advertise is None and self.host in ("0.0.0.0", "::"):
+            raise InvalidRequestError(
+                f"clients cannot be sent to {self.host}: give the location by which they reach this server with"
+                " --advertise, such as grpc://host:8815"
+            )
+
+    @property
+    def shares_work(self) -> bool:
+        """Whether bounded ranges are served by several processes or servers."""
+        return self.workers > 1 or bool(self.locations)
 
     @property
     def source_tls(self) -> SourceTls:

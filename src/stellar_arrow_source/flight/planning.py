@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stellar_arrow_source.tables import Stream
 
 MIN_ENDPOINT_LEDGERS = 1024
-"""A sub-range is not smaller: opening a stream must cost little against serving it."""
+"""A sub-range for one server is not smaller: opening a stream must cost little against serving it."""
 
 MAX_ENDPOINTS = 64
 
@@ -95,13 +95,18 @@ def first_ledger(request: StreamRequest, watch: SourceWatch) -> int:
     return request.start
 
 
-def sub_requests(request: StreamRequest) -> Iterator[StreamRequest]:
-    """The requests that together, in order, are ``request``: one each for the sub-ranges of a bounded range."""
+def sub_requests(request: StreamRequest, servers: int = 1) -> Iterator[StreamRequest]:
+    """The requests that together, in order, are ``request``: one each for the sub-ranges of a bounded range.
+
+    Args:
+        servers: how many share the work; several are given smaller parts, so that all have some.
+    """
     if request.start is None or request.end is None:
         yield request
         return
     ledgers = request.end - request.start + 1
-    step = max(MIN_ENDPOINT_LEDGERS, -(-ledgers // MAX_ENDPOINTS))
+    least = MIN_ENDPOINT_LEDGERS if servers == 1 else _ENDPOINT_ALIGNMENT
+    step = max(least, -(-ledgers // MAX_ENDPOINTS))
     step = -(-step // _ENDPOINT_ALIGNMENT) * _ENDPOINT_ALIGNMENT
     start = request.start
     while start <= request.end:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.failures import guarded, to_flight_error
 from stellar_arrow_source.flight.hub import LedgerHub, LedgerReader
 from stellar_arrow_source.flight.limits import StreamLimiter
+from stellar_arrow_source.flight.locations import Locations
 from stellar_arrow_source.flight.pacing import paced
 from stellar_arrow_source.flight.pipeline import Pipeline
 from stellar_arrow_source.flight.planning import (
@@ -30,7 +31,6 @@ from stellar_arrow_source.flight.planning import (
     descriptor_text,
     first_ledger,
     plan,
-    sub_requests,
 )
 from stellar_arrow_source.flight.preparing import Preparation
 from stellar_arrow_source.flight.source_watch import SourceWatch
@@ -73,13 +73,14 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         tables: Tables,
         watch: SourceWatch,
         preparation: Preparation,
+        hub: LedgerHub,
         limiter: StreamLimiter,
         access: Access,
         metrics: Metrics,
         health: Callable[[], dict[str, Any]],
         group_ledgers: int,
         analytics: LedgerAnalytics | None = None,
-        advertised: Sequence[str] = (),
+        locations: Locations,
         tls: tuple[bytes, bytes] | None = None,
         client_ca: bytes | None = None,
     ) -> None:
@@ -92,8 +93,8 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self._health = health
         self._group_ledgers = group_ledgers
         self._analytics = analytics
-        self._advertised = list(advertised)
-        self._hub = LedgerHub(limiter.read_ahead_share)
+        self._locations = locations
+        self._hub = hub
         self._logged_skips: set[str] = set()
         super().__init__(
             (host, port),
@@ -110,10 +111,6 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
 
     def count_failure(self, error: Exception) -> None:
         self._metrics.failed(type(error).__name__)
-
-    def queued_bytes(self) -> int:
-        """Raw ledgers held ready for all streams, in bytes."""
-        return self._hub.held_bytes
 
     @guarded
     def list_flights(self, context: flight.ServerCallContext, criteria: bytes) -> list[flight.FlightInfo]:
@@ -183,7 +180,6 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
 
     def _info(self, found: StreamPlan, descriptor: flight.FlightDescriptor | None = None) -> flight.FlightInfo:
         request = found.request
-        endpoints = [flight.FlightEndpoint(part.to_ticket(), self._advertised) for part in sub_requests(request)]
         records = UNKNOWN
         each = found.stream.name == ONE_ROW_A_LEDGER and found.row_filter is None
         if each and request.start is not None and request.end is not None:
@@ -191,7 +187,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         return flight.FlightInfo(
             found.schema,
             descriptor or flight.FlightDescriptor.for_path(request.stream),
-            endpoints,
+            list(self._locations.endpoints(request)),
             total_records=records,
             total_bytes=UNKNOWN,
             ordered=True,

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from types import FrameType
@@ -22,7 +22,9 @@ from stellar_arrow_source.access.file import GrantsFile
 from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.flight.auth import Access
 from stellar_arrow_source.flight.backend import Tables
+from stellar_arrow_source.flight.hub import LedgerHub
 from stellar_arrow_source.flight.limits import StreamLimiter
+from stellar_arrow_source.flight.locations import Locations
 from stellar_arrow_source.flight.preparing import Preparation
 from stellar_arrow_source.flight.server import LedgerFlightServer
 from stellar_arrow_source.flight.source_watch import SourceWatch
@@ -60,8 +62,15 @@ class Service:
         self._began = time.monotonic()
         self._limiter = StreamLimiter(config.max_connections, config.prefetch_bytes)
         self._preparation = Preparation(tables.unprepared())
+        self._hub = LedgerHub(self._limiter.read_ahead_share, lambda ledger: self._watch.see(ledger))
         self._watch = SourceWatch(
-            open_source, tables, self._preparation, passphrase=config.passphrase, on_fatal=self._fail
+            open_source,
+            tables,
+            self._preparation,
+            passphrase=config.passphrase,
+            on_fatal=self._fail,
+            stall_seconds=config.source_stall_seconds,
+            waits=self._hub.waits,
         )
         metrics = Metrics()
         analytics = LedgerAnalytics() if config.enable_analytics else None
@@ -77,13 +86,14 @@ class Service:
                 tables=tables,
                 watch=self._watch,
                 preparation=self._preparation,
+                hub=self._hub,
                 limiter=self._limiter,
                 access=Access(self._clients, config.client_limits, lambda error: metrics.failed(type(error).__name__)),
                 metrics=metrics,
                 health=self.health,
                 group_ledgers=config.batch_size,
                 analytics=analytics,
-                advertised=config.advertise,
+                locations=Locations(self._advertised, self._sharing, told=config.advertise is not None),
                 tls=tls,
                 client_ca=client_ca,
             )
@@ -111,9 +121,18 @@ class Service:
         scheme = "grpc+tls" if self._config.tls_cert else "grpc"
         return f"{scheme}://{_bracketed(self._config.host)}:{self.port}"
 
+    def _advertised(self) -> str:
+        """URI by which clients reach this server."""
+        return self._config.advertise or self.location
+
+    def _sharing(self) -> Sequence[str]:
+        """URIs of the servers that share the work on bounded ranges now."""
+        return self._config.locations
+
     def not_ready(self) -> list[str]:
         """Why the server cannot serve now; empty when it can."""
-        reasons = [self._watch.problem] if self._watch.problem else []
+        problem = self._watch.condition.problem
+        reasons = [problem] if problem else []
         if self._limiter.draining.is_set():
             reasons.append(DRAINING)
         return reasons
@@ -130,7 +149,9 @@ class Service:
             "uptime_seconds": round(time.monotonic() - self._began, 3),
             "source": _source_names(self._config),
             "network": network_name(passphrase) if passphrase else None,
+            "source_state": self._watch.condition.state,
             "newest_ledger": self._watch.newest,
+            "tip_lag_seconds": self._watch.tip.lag_seconds(),
             "open_streams": self._limiter.open_streams,
             "auth_problem": self._clients.problem if self._clients else None,
         }
@@ -182,7 +203,8 @@ class Service:
         def ready() -> Page:
             reasons = self.not_ready()
             status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-            return json_page({"ready": not reasons, "reasons": reasons}, status)
+            state = self._watch.condition.state
+            return json_page({"ready": not reasons, "source_state": state, "reasons": reasons}, status)
 
         pages: dict[str, Callable[[], Page]] = {
             "/health": lambda: json_page(self.health()),
@@ -196,7 +218,7 @@ class Service:
     def _add_gauges(self, metrics: Metrics, analytics: LedgerAnalytics | None) -> None:
         metrics.add_gauge("stellar_arrow_streams_open", "Open streams.", lambda: self._limiter.open_streams)
         metrics.add_gauge(
-            "stellar_arrow_prefetch_bytes", "Raw ledgers read ahead, in bytes.", self._flight.queued_bytes
+            "stellar_arrow_prefetch_bytes", "Raw ledgers read ahead, in bytes.", lambda: self._hub.held_bytes
         )
         metrics.add_gauge(
             "stellar_arrow_newest_ledger", "Newest ledger of the source; 0 = none yet.", lambda: self._watch.newest or 0
