@@ -115,7 +115,7 @@ def refused(*args: str, **env: str) -> tuple[int, str]:
 def test_it_serves_drains_and_ends(tmp_path: Path) -> None:
     with command(tmp_path, MOCK_DATA="true") as server:
         server.event("source answers")
-        assert server.page("/ready") == (200, '{"ready": true, "reasons": []}\n')
+        assert server.page("/ready") == (200, '{"ready": true, "source_state": "ok", "reasons": []}\n')
         with flight.FlightClient(server.address) as client:
             reader = client.do_get(flight.Ticket(b"transactions:10:"))
             assert reader.read_chunk().data.num_rows > 0

@@ -74,10 +74,11 @@ def test_open_streams_and_read_ahead_bytes_are_told() -> None:
 def test_ready_page_says_why_not() -> None:
     source = ScriptedSource()
     with serving(source) as service:
-        assert page(service, "/ready") == (200, '{"ready": true, "reasons": []}\n')
+        assert page(service, "/ready") == (200, '{"ready": true, "source_state": "ok", "reasons": []}\n')
         source.unavailable = SourceUnavailableError("the source is away")
         wait_until(lambda: page(service, "/ready")[0] == 503)
-        assert json.loads(page(service, "/ready")[1])["reasons"] == ["the source is away"]
+        told = json.loads(page(service, "/ready")[1])
+        assert told == {"ready": False, "source_state": "unreachable", "reasons": ["the source is away"]}
         assert page(service, "/health")[0] == 200
 
 

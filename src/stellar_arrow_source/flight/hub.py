@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from stellar_arrow_source.flight.once import Once
 from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
@@ -25,6 +25,13 @@ HELD_UP: Final = 0.75
 """Share of that time from which on it goes its own way."""
 
 
+class Wait(NamedTuple):
+    """A ledger that the source is to give next, and for how many seconds it has been waited for."""
+
+    ledger: int
+    seconds: float
+
+
 class LedgerHub:
     """Gives out readers; those of one range whose places are near each other share what is read from the source.
 
@@ -33,10 +40,12 @@ class LedgerHub:
 
     Args:
         share: bytes of raw ledgers that one reader may hold ready now; what is shared has the shares of its readers.
+        arrived: told of every ledger as it comes from the source, by the thread that reads it.
     """
 
-    def __init__(self, share: Callable[[], int]) -> None:
+    def __init__(self, share: Callable[[], int], arrived: Callable[[RawLedger], None] = lambda _: None) -> None:
         self._share = share
+        self._arrived = arrived
         self._feeds: list[_Feed] = []
         self._lock = threading.Lock()
 
@@ -44,6 +53,15 @@ class LedgerHub:
     def held_bytes(self) -> int:
         """Raw ledgers held ready for all readers, and what has been decoded for several."""
         return sum(feed.held_bytes + feed.decoded.held_bytes for feed in tuple(self._feeds))
+
+    def waits(self) -> list[Wait]:
+        """What is being waited for from the source now."""
+        now = time.monotonic()
+        return [
+            Wait(feed.upcoming, now - feed.waiting_since)
+            for feed in tuple(self._feeds)
+            if not (feed.ended or feed.blocked)
+        ]
 
     def open(self, source: LedgerSource, start: int, end: int | None) -> LedgerReader:
         """A reader of the ledgers ``start`` to ``end`` (None = for ever), which begins to read ahead at once."""
@@ -57,7 +75,7 @@ class LedgerHub:
             for feed in self._feeds:
                 if feed is not leave and feed.admit(reader):
                     return feed
-            feed = _Feed(reader, self._share)
+            feed = _Feed(reader, self._share, self._arrived)
             self._feeds.append(feed)
             return feed
 
@@ -165,16 +183,18 @@ class _Feed:
     in, however large: little room slows a feed but never stops it.
     """
 
-    def __init__(self, reader: LedgerReader, share: Callable[[], int]) -> None:
+    def __init__(self, reader: LedgerReader, share: Callable[[], int], arrived: Callable[[RawLedger], None]) -> None:
         self.changed = threading.Condition()
         self.failure: Exception | None = None
         self.ended = False
         self.blocked = False
         self.held_bytes = 0
+        self.waiting_since = time.monotonic()
+        """Since when the source has given nothing; of no meaning while blocked or ended."""
         self.groups: dict[int, int] = {}
         """First ledger → number of ledgers of the groups taken, so that all readers take the same ones."""
         self.decoded: Once[DecodedBatch] = Once(self._budget, _decoded_bytes)
-        self._share = share
+        self._share, self._arrived = share, arrived
         self._readers = {reader}
         self._source, self._first, self._end = reader.source, reader.position, reader.end
         self._window: deque[RawLedger] = deque()
@@ -210,9 +230,14 @@ class _Feed:
     def is_shared(self) -> bool:
         return len(self._readers) > 1
 
+    @property
+    def upcoming(self) -> int:
+        """The ledger to come next from the source."""
+        return self._first + len(self._window)
+
     def ready(self, position: int) -> bool:
         """Whether that ledger has come."""
-        return position < self._first + len(self._window)
+        return position < self.upcoming
 
     def ledger(self, position: int) -> RawLedger:
         """A ledger of the window."""
@@ -226,8 +251,10 @@ class _Feed:
     def _pull(self) -> None:
         try:
             for ledger in self._source.ledgers(self._first, self._end, self._stop):
+                self._arrived(ledger)
                 if not self._put(ledger):
                     break
+                self.waiting_since = time.monotonic()
         except Exception as error:
             self.failure = error
         finally:
@@ -241,6 +268,7 @@ class _Feed:
                 self.blocked = True
                 # The room shrinks and grows with the number of streams, which notifies nobody here.
                 self.changed.wait(timeout=0.2)
+            self.waiting_since = time.monotonic()
             self.blocked = False
             if self._stop.is_set():
                 return False

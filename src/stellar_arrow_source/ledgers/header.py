@@ -1,4 +1,4 @@
-"""The sequence of a ledger, read from its header without decoding the rest."""
+"""Sequence and close time of a ledger, read from its header without decoding the rest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import struct
 from stellar_arrow_client.errors import IntegrityError
 
 _UINT32 = struct.Struct(">I")
+_UINT64 = struct.Struct(">Q")
 _MAX_UPGRADES = 6  # UpgradeType upgrades<6>
 _MAX_UPGRADE = 128  # typedef opaque UpgradeType<128>
 _MAX_SIGNATURE = 64  # typedef opaque Signature<64>
@@ -23,6 +24,20 @@ def ledger_sequence(xdr: bytes | memoryview) -> int:
         for _ in range(_bounded(xdr, at, _MAX_UPGRADES)):
             at += 4 + _padded(_bounded(xdr, at + 4, _MAX_UPGRADE))
         return _uint32(xdr, _after_value_ext(xdr, at + 4) + 32 + 32)  # txSetResultHash, bucketListHash
+    except (struct.error, ValueError) as error:
+        raise IntegrityError(f"these {len(xdr)} bytes are no LedgerCloseMeta: {error}") from error
+
+
+def ledger_close_time(xdr: bytes | memoryview) -> int:
+    """``closeTime`` of the StellarValue in the LedgerHeader of a LedgerCloseMeta, in Unix seconds.
+
+    Raises:
+        IntegrityError: the bytes do not begin with a LedgerCloseMeta of version 0, 1 or 2.
+    """
+    try:
+        # ledgerVersion, previousLedgerHash, txSetHash
+        close_time: int = _UINT64.unpack_from(xdr, _header_offset(xdr) + 4 + 32 + 32)[0]
+        return close_time
     except (struct.error, ValueError) as error:
         raise IntegrityError(f"these {len(xdr)} bytes are no LedgerCloseMeta: {error}") from error
 
