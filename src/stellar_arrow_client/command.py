@@ -18,6 +18,8 @@ from stellar_arrow_client.errors import ExitCode, StellarArrowError
 
 MAX_CONFIG_BYTES = 1024 * 1024
 
+_CONFIG_FILE = f"{__name__}.config_file"
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` when a known word is near, else an empty string."""
@@ -119,7 +121,7 @@ def _exit_code(command: _Manners, run: Callable[[], Any]) -> int:
         return ExitCode.INTERRUPTED
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else command.name
-        _say(f"{error.format_message().rstrip('.')} (see '{path} --help')")
+        _say(f"{(_misplaced(error) or error.format_message()).rstrip('.')} (see '{path} --help')")
         return ExitCode.USAGE
     except click.ClickException as error:
         _say(error.format_message())
@@ -139,6 +141,16 @@ def _exit_code(command: _Manners, run: Callable[[], Any]) -> int:
     except Exception as error:
         return _unexpected(command, error)
     return result if isinstance(result, int) else ExitCode.OK
+
+
+def _misplaced(error: click.UsageError) -> str | None:
+    """What to say of an option that a subcommand does not have, but a command above it."""
+    at = error.ctx.parent if error.ctx and isinstance(error, click.NoSuchOption) else None
+    while at is not None:
+        if any(error.option_name in param.opts for param in at.command.params):
+            return f"{error.option_name} is an option of '{at.command_path}': write it directly after that"
+        at = at.parent
+    return None
 
 
 def _unexpected(command: _Manners, error: BaseException) -> int:
@@ -200,17 +212,29 @@ def load_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
         section: Any = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise click.BadParameter(f"{path} is not valid TOML: {error}") from None
+    ctx.meta[_CONFIG_FILE] = path
     names = _command_names(ctx)
     for name in names:
-        section = section.get(name)
+        outer, section = section, section.get(name)
         if section is None:
             asked_for = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
             if asked_for:
-                raise click.BadParameter(f"{path} has no section [{'.'.join(names)}]")
+                raise click.BadParameter(f"{path} has no section [{'.'.join(names)}]{did_you_mean(name, outer)}")
             return
         if not isinstance(section, dict):
             raise click.BadParameter(f"{name} in {path} must be a section: [{'.'.join(names)}]")
     ctx.default_map = _defaults(section, ctx.command, path)
+
+
+def config_file(ctx: click.Context) -> Path | None:
+    """The file that :func:`load_config` read for a command or one above it."""
+    path = ctx.meta.get(_CONFIG_FILE)
+    return path if isinstance(path, Path) else None
+
+
+def in_file(param: click.Parameter) -> bool:
+    """Whether a file may set a parameter: all but the name of the file and what ends the command at once."""
+    return param.expose_value or param.callback is enable_tracebacks
 
 
 def _command_names(ctx: click.Context) -> list[str]:
@@ -225,7 +249,7 @@ def _command_names(ctx: click.Context) -> list[str]:
 def _defaults(section: Mapping[str, Any], command: click.Command, path: Path) -> dict[str, Any]:
     params = {
         spelling.lstrip("-").replace("-", "_").lower(): param
-        for param in command.params
+        for param in filter(in_file, command.params)
         for spelling in (param.name or "", *param.opts)
     }
     subcommands = command.commands if isinstance(command, click.Group) else {}

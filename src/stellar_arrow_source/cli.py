@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from stellar_arrow_client.options import Choice, Group, option, run_cli, standard_options
+from stellar_arrow_client.options import Group, run_cli, standard_options
 from stellar_arrow_source.config import config_of, server_options
+from stellar_arrow_source.config_cli import config
+from stellar_arrow_source.output import format_option, print_table
 from stellar_arrow_source.preview.cli import head
 from stellar_arrow_source.token_cli import token
 
 if TYPE_CHECKING:
     from stellar_arrow_source.tables import Column
-
-_format = option(
-    "--format", "output", type=Choice(["text", "json"]), default="text", help="For people or for programs."
-)
 
 
 @click.group("stellar-arrow-source", cls=Group, invoke_without_command=True, epilog="Without a command it serves.")
@@ -34,7 +31,7 @@ def command(ctx: click.Context, /, **_settings: Any) -> None:
 
 
 def _serve(ctx: click.Context) -> None:
-    config = config_of(ctx)
+    settings = config_of(ctx)
     # gRPC reads this when it is loaded; what it has to say is said by the errors of the server.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from stellar_arrow_source.allocator import keep_freed_memory
@@ -47,22 +44,22 @@ def _serve(ctx: click.Context) -> None:
     tell_of_compiling()
     run(
         Service(
-            config,
-            ledger_tables(config.ttp_mode),
+            settings,
+            ledger_tables(settings.ttp_mode),
             partial(
                 open_source,
-                config.endpoint,
-                live=config.live,
-                passphrase=config.passphrase,
-                tls=config.source_tls,
-                cache=None if config.ledger_cache is None else (config.ledger_cache, config.ledger_cache_bytes),
+                settings.endpoint,
+                live=settings.live,
+                passphrase=settings.passphrase,
+                tls=settings.source_tls,
+                cache=None if settings.ledger_cache is None else (settings.ledger_cache, settings.ledger_cache_bytes),
             ),
         )
     )
 
 
 @command.command()
-@_format
+@format_option
 def streams(output: str) -> None:
     """List the streams."""
     from stellar_arrow_source.tables import STREAMS
@@ -82,12 +79,12 @@ def streams(output: str) -> None:
         )
         return
     rows = [(stream.name, ", ".join(stream.aliases), stream.description) for stream in STREAMS]
-    _print_table(("STREAM", "ALIASES", "ROWS"), rows)
+    print_table(("STREAM", "ALIASES", "ROWS"), rows)
 
 
 @command.command()
 @click.argument("stream")
-@_format
+@format_option
 def schema(stream: str, output: str) -> None:
     """Show the columns of STREAM: name, type, nullability, unit, meaning."""
     from stellar_arrow_source.tables import find_stream
@@ -107,7 +104,7 @@ def schema(stream: str, output: str) -> None:
         )
         for column in columns
     ]
-    _print_table(("COLUMN", "TYPE", "NULL", "OPT-IN", "UNIT", "MEANING"), rows)
+    print_table(("COLUMN", "TYPE", "NULL", "OPT-IN", "UNIT", "MEANING"), rows)
 
 
 def _column_facts(column: Column) -> dict[str, Any]:
@@ -125,14 +122,7 @@ def _print_json(content: object) -> None:
     click.echo(json.dumps(content, indent=2))
 
 
-def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns aligned by spaces; the last one is left ragged."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header) - 1)]
-    for row in (header, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        click.echo("  ".join([*cells, row[-1]]).rstrip())
-
-
+command.add_command(config)
 command.add_command(head)
 command.add_command(token)
 

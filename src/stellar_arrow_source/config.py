@@ -20,6 +20,7 @@ from click.core import ParameterSource
 
 from stellar_arrow_client.command import Choice, option
 from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_client.settings import strongest
 from stellar_arrow_source.access.grants import Limits
 from stellar_arrow_source.modes import TransferMode
 from stellar_arrow_source.networks import KNOWN_NETWORKS
@@ -369,19 +370,27 @@ source_tls_options = _options([setting for setting in dataclasses.fields(ServerC
 
 
 def config_of(ctx: click.Context) -> ServerConfig:
-    """The configuration that the options of ``ctx``, else those of the commands above it, say.
+    """The configuration that the options of ``ctx`` and of the commands above it say.
 
     Raises:
         InvalidRequestError: options contradict each other.
     """
-    values, origins = {}, {}
+    return ServerConfig(**{name: value for name, (value, _) in settle(ctx).items()})
+
+
+def settle(ctx: click.Context) -> dict[str, tuple[Any, str]]:
+    """Each setting's value, and the name of the setting that decided on it, which is nearly always its own.
+
+    Raises:
+        InvalidRequestError: options contradict each other.
+    """
+    settled, origins = {}, {}
     for setting in dataclasses.fields(ServerConfig):
-        name, at = setting.name, ctx
-        while at.parent is not None and at.get_parameter_source(name) in (None, ParameterSource.DEFAULT):
-            at = at.parent
-        values[name], origins[name] = at.params[name], at.get_parameter_source(name)
-    if values["mock_data"] and origins["source_endpoint"] is ParameterSource.COMMANDLINE:
+        at = strongest(ctx, setting.name)
+        settled[setting.name] = at.params[setting.name], setting.name
+        origins[setting.name] = at.get_parameter_source(setting.name)
+    if settled["mock_data"][0] and origins["source_endpoint"] is ParameterSource.COMMANDLINE:
         if origins["mock_data"] is ParameterSource.COMMANDLINE:
             raise InvalidRequestError("give either --source or --mock-data, not both")
-        values["mock_data"] = False  # a flag goes before the environment
-    return ServerConfig(**values)
+        settled["mock_data"] = False, "source_endpoint"  # a flag goes before the environment
+    return settled

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_client.options import Command, standard_options
+from stellar_arrow_source.cli import command as arrow_source
 from stellar_arrow_source.config import ServerConfig, config_of, server_options
 from stellar_arrow_source.networks import KNOWN_NETWORKS
 
@@ -134,3 +138,115 @@ def test_every_setting_has_help_and_an_environment_name() -> None:
 @pytest.mark.parametrize("level", ["info", "INFO"])
 def test_log_level_is_taken_in_either_case(level: str) -> None:
     configure(env={"LOG_LEVEL": level})
+
+
+def told(*args: str, env: Mapping[str, str] | None = None) -> dict[str, tuple[object, str, str | None]]:
+    """What ``config show`` says: setting → value, kind and name of its origin."""
+    result = CliRunner().invoke(arrow_source, [*args, "config", "show", "--json"], env=dict(env or {}))
+    assert result.exit_code == 0, result.output
+    return {s["name"]: (s["value"], s["origin"]["kind"], s["origin"]["name"]) for s in json.loads(result.stdout)}
+
+
+def test_origins_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text('[stellar-arrow-source]\nport = 1\nhealth_port = 2\nbatch-size = 3\nlog-level = "debug"\n')
+    environment = {"PORT": "21", "HEALTH_PORT": "22", "STELLAR_ARROW_SOURCE_MAX_CONNECTIONS": "9"}
+    found = told("--config", str(file), "--host", "::1", env=environment)
+    assert found["host"] == ("::1", "flag", "--host")
+    assert found["port"] == (21, "environment", "PORT")
+    assert found["health-port"] == (22, "environment", "HEALTH_PORT")
+    assert found["max-connections"] == (9, "environment", "STELLAR_ARROW_SOURCE_MAX_CONNECTIONS")
+    assert found["batch-size"] == (3, "file", f"{file} [stellar-arrow-source] batch-size")
+    assert found["log-level"] == ("debug", "file", f"{file} [stellar-arrow-source] log-level")
+    assert found["drain-seconds"] == (10.0, "default", None)
+    assert told(env={"STELLAR_ARROW_CONFIG": str(file)})["port"][1] == "file"
+
+
+def test_every_setting_is_told() -> None:
+    found = told()
+    for setting in dataclasses.fields(ServerConfig):
+        assert setting.metadata["flags"].split("/")[0].lstrip("-") in found
+
+
+def test_made_ledgers_that_a_flag_overrides_are_told_as_off() -> None:
+    found = told("--source", "localhost:1", env={"MOCK_DATA": "true"})
+    assert found["mock-data"] == (False, "flag", "--source")
+
+
+def test_no_secret_is_told() -> None:
+    env = {
+        "SOURCE_ENDPOINT": "grpc://user:hunter2@ledgers.example:1,grpc://u:hunter2@other:1",
+        "LIVE_ENDPOINT": "rpc+https://rpc.example/hunter2?key=hunter2",
+    }
+    for flags in (["--json"], []):
+        result = CliRunner().invoke(arrow_source, ["config", "show", *flags], env=env)
+        assert result.exit_code == 0
+        assert "hunter2" not in result.output
+        assert "ledgers.example" in result.output
+        assert "rpc.example" in result.output
+
+
+def test_settings_that_contradict_each_other_are_shown_and_refused(tmp_path: Path) -> None:
+    cert = tmp_path / "cert.pem"
+    cert.touch()
+    result = CliRunner().invoke(arrow_source, ["--tls-cert", str(cert), "config", "show"])
+    assert result.exit_code == 2
+    assert str(cert) in result.stdout
+    assert "--tls-key" in result.stderr
+
+
+def test_a_flag_above_goes_before_the_environment_below() -> None:
+    found = []
+
+    @click.group(invoke_without_command=True)
+    @server_options
+    def outer(**_settings: object) -> None: ...
+
+    @outer.command()
+    @server_options
+    @click.pass_context
+    def inner(ctx: click.Context, /, **_settings: object) -> None:
+        found.append(config_of(ctx))
+
+    for args in (["--port", "1", "inner"], ["inner", "--port", "1"], ["--port", "2", "inner", "--port", "1"]):
+        result = CliRunner().invoke(outer, args, env={"PORT": "21", "HEALTH_PORT": "22"})
+        assert result.exit_code == 0, result.output
+        assert (found[-1].port, found[-1].health_port) == (1, 22)
+
+
+def test_example_file_holds_every_setting_with_its_default(tmp_path: Path) -> None:
+    text = CliRunner().invoke(arrow_source, ["config", "example"]).stdout
+    assert tomllib.loads(text) == {"stellar-arrow-source": {}}
+    lines = [line.removeprefix("# ") for line in text.splitlines()]
+    keys = [line.partition(" = ")[0].removesuffix(" =") for line in lines]
+    for setting in dataclasses.fields(ServerConfig):
+        assert setting.metadata["flags"].split("/")[0].lstrip("-") in keys
+    assert not {"config", "version", "help"} & set(keys)
+    file = tmp_path / "server.toml"
+    in_use = [line for line in lines if re.fullmatch(r"[a-z-]+ = .+", line)]
+    file.write_text("\n".join(["[stellar-arrow-source]", *in_use]))
+    found = told("--config", str(file))
+    assert {origin for _, origin, _ in found.values()} == {"file", "default"}
+    assert configure("--config", str(file))[0] == ServerConfig()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[stellar-arrow-source]\nprot = 1", "did you mean 'port'?"),
+        ("[stellar-arrow-sorce]\nport = 1", "did you mean 'stellar-arrow-sorce'?"),
+        ('[stellar-arrow-source]\nconfig = "other.toml"', "no option is called 'config'"),
+        ("[stellar-arrow-source]\nversion = true", "no option is called 'version'"),
+    ],
+)
+def test_what_a_file_may_not_hold_is_named(tmp_path: Path, content: str, says: str) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text(content)
+    _, result = configure("--config", str(file), code=2)
+    assert says in result.stderr
+
+
+def test_an_option_in_the_wrong_place_is_told_its_place() -> None:
+    result = CliRunner().invoke(arrow_source, ["config", "show", "--port", "1"])
+    assert result.exit_code == 2
+    assert "--port is an option of 'stellar-arrow-source': write it directly after that" in result.stderr
