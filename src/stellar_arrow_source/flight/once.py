@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 POLL_SECONDS = 0.05
@@ -43,13 +42,11 @@ class Once(Generic[Result]):
                 future = self._results[key] = Future()
         if mine:
             self._make(key, future, make)
-        while True:
-            try:
-                return future.result(timeout=POLL_SECONDS)
-            except FutureTimeoutError:
-                if future.done():  # make itself raised it
-                    raise
+        while not future.done():
+            wait([future], POLL_SECONDS)
+            if not future.done():
                 poll()
+        return future.result()
 
     def _make(self, key: Hashable, future: Future[Result], make: Callable[[], Result]) -> None:
         try:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import islice
 from typing import Final, NoReturn
@@ -96,6 +96,10 @@ class GalexieStore:
                 ahead.append(self._load(upcoming))
                 upcoming = self.layout.batch(upcoming.last + 1)
             reading = ahead.popleft()
+            while not reading.done():
+                if stop.is_set():
+                    return
+                wait([reading], POLL_SECONDS)
             try:
                 batch = reading.result()
             except CancelledError:
