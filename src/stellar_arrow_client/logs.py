@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import IO
+from collections.abc import Mapping
+from typing import IO, NamedTuple
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
+
+
+class LogSettings(NamedTuple):
+    """How a process logs.
+
+    Attributes:
+        level: one of :data:`LEVELS`; what is below is dropped.
+        log_format: ``text`` for people, ``json`` for one object a line.
+        fields: that every line has.
+    """
+
+    level: str = "info"
+    log_format: str = "text"
+    fields: Mapping[str, str | int] = {}
 
 
 class _Stderr(logging.StreamHandler[IO[str]]):
@@ -21,18 +36,30 @@ class _Stderr(logging.StreamHandler[IO[str]]):
         return sys.stderr
 
 
-def configure_logging(level: str = "info", log_format: str = "text") -> None:
-    """Send the records of structlog and of :mod:`logging` to stderr.
+_settings = LogSettings()
 
-    Args:
-        level: one of :data:`LEVELS`; what is below is dropped.
-        log_format: ``text`` for people, ``json`` for one object a line.
-    """
+
+def log_settings() -> LogSettings:
+    """What :func:`configure_logging` was given last, for processes that this one starts."""
+    return _settings
+
+
+def configure_logging(
+    level: str = "info", log_format: str = "text", fields: Mapping[str, str | int] | None = None
+) -> None:
+    """Send the records of structlog and of :mod:`logging` to stderr; see :class:`LogSettings`."""
     import structlog  # here, so that the SDK imports fast
+
+    global _settings
+    settings = _settings = LogSettings(level, log_format, fields or {})
+
+    def add_fields(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {**event, **settings.fields}
 
     number = getattr(logging, level.upper())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_fields,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +11,7 @@ import click
 from stellar_arrow_client.options import Group, run_cli, standard_options
 from stellar_arrow_source.config import config_of, server_options
 from stellar_arrow_source.config_cli import config
+from stellar_arrow_source.doctor.cli import doctor
 from stellar_arrow_source.output import format_option, print_table
 from stellar_arrow_source.preview.cli import head
 from stellar_arrow_source.token_cli import token
@@ -34,28 +34,10 @@ def _serve(ctx: click.Context) -> None:
     settings = config_of(ctx)
     # gRPC reads this when it is loaded; what it has to say is said by the errors of the server.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from stellar_arrow_source.allocator import keep_freed_memory
-    from stellar_arrow_source.compiling import tell_of_compiling
-    from stellar_arrow_source.flight.backend import ledger_tables
-    from stellar_arrow_source.flight.service import Service, run
-    from stellar_arrow_source.ledgers.endpoint import open_source
+    from stellar_arrow_source.flight.process import make_service
+    from stellar_arrow_source.flight.service import run
 
-    keep_freed_memory()
-    tell_of_compiling()
-    run(
-        Service(
-            settings,
-            ledger_tables(settings.ttp_mode),
-            partial(
-                open_source,
-                settings.endpoint,
-                live=settings.live,
-                passphrase=settings.passphrase,
-                tls=settings.source_tls,
-                cache=None if settings.ledger_cache is None else (settings.ledger_cache, settings.ledger_cache_bytes),
-            ),
-        )
-    )
+    run(make_service(settings))
 
 
 @command.command()
@@ -123,6 +105,7 @@ def _print_json(content: object) -> None:
 
 
 command.add_command(config)
+command.add_command(doctor)
 command.add_command(head)
 command.add_command(token)
 

@@ -54,6 +54,11 @@ class Preparation:
                 self._left.insert(1, stream)
             return self._changed.wait_for(lambda: stream not in self._left, seconds)
 
+    def finished(self, seconds: float) -> bool:
+        """Whether nothing is left to be compiled; waits at most so long."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._left, seconds)
+
     def close(self) -> None:
         """End the process; what is left is compiled where it is used."""
         self._closed = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -22,16 +21,19 @@ from stellar_arrow_source.access.file import GrantsFile
 from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.flight.auth import Access
 from stellar_arrow_source.flight.backend import Tables
+from stellar_arrow_source.flight.binding import bind_error, require_free
 from stellar_arrow_source.flight.hub import LedgerHub
 from stellar_arrow_source.flight.limits import StreamLimiter
 from stellar_arrow_source.flight.locations import Locations
 from stellar_arrow_source.flight.preparing import Preparation
 from stellar_arrow_source.flight.server import LedgerFlightServer
 from stellar_arrow_source.flight.source_watch import SourceWatch
+from stellar_arrow_source.flight.workers import Workers
 from stellar_arrow_source.ledgers.endpoint import without_credentials
 from stellar_arrow_source.ledgers.source import LedgerSource
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.http import MonitoringServer, Page, json_page
+from stellar_arrow_source.monitoring.merging import merged
 from stellar_arrow_source.monitoring.metrics import CONTENT_TYPE, Metrics
 from stellar_arrow_source.networks import network_name
 from stellar_arrow_source.tls import Identity, read_authorities, read_identity
@@ -49,15 +51,19 @@ class Service:
         config: all settings.
         tables: the streams to serve.
         open_source: opens the ledger source; called again until it succeeds.
+        is_worker: of another server, which says what there is to say of the settings.
 
     Raises:
         StellarArrowError: a port cannot be bound, or a file of the configuration cannot be read.
     """
 
-    def __init__(self, config: ServerConfig, tables: Tables, open_source: Callable[[], LedgerSource]) -> None:
+    def __init__(
+        self, config: ServerConfig, tables: Tables, open_source: Callable[[], LedgerSource], *, is_worker: bool = False
+    ) -> None:
         self.ended = threading.Event()
         self.failure: StellarArrowError | None = None
         self._config = config
+        self._is_worker = is_worker
         self._tables = tables
         self._began = time.monotonic()
         self._limiter = StreamLimiter(config.max_connections, config.prefetch_bytes)
@@ -72,12 +78,13 @@ class Service:
             stall_seconds=config.source_stall_seconds,
             waits=self._hub.waits,
         )
+        self._workers = Workers(config, self._preparation) if config.workers > 1 else None
         metrics = Metrics()
         analytics = LedgerAnalytics() if config.enable_analytics else None
         self._clients = GrantsFile(config.auth_file) if config.auth_file else None
         tls = _tls(config)
         client_ca = read_authorities(config.tls_client_ca) if config.tls_client_ca else None
-        _require_free(config.host, config.port, "Flight", "--port or ARROW_PORT")
+        require_free(config.host, config.port, "Flight", "--port or ARROW_PORT")
         self._monitoring = _monitoring(config, self._pages(metrics, analytics))
         try:
             self._flight = LedgerFlightServer(
@@ -127,7 +134,10 @@ class Service:
 
     def _sharing(self) -> Sequence[str]:
         """URIs of the servers that share the work on bounded ranges now."""
-        return self._config.locations
+        if self._workers is None:
+            return self._config.locations
+        host = self._advertised().rpartition(":")[0]
+        return [*(f"{host}:{port}" for port in self._workers.ports()), *self._config.locations]
 
     def not_ready(self) -> list[str]:
         """Why the server cannot serve now; empty when it can."""
@@ -154,6 +164,7 @@ class Service:
             "tip_lag_seconds": self._watch.tip.lag_seconds(),
             "open_streams": self._limiter.open_streams,
             "auth_problem": self._clients.problem if self._clients else None,
+            "workers": self._workers.report() if self._workers else [],
         }
 
     def start(self) -> None:
@@ -163,6 +174,8 @@ class Service:
         """
         self._monitoring.start()
         self._watch.start()
+        if self._workers is not None:
+            self._workers.start()
         _log.info(
             "serving",
             flight=self.location,
@@ -170,6 +183,35 @@ class Service:
             source=_source_names(self._config),
             streams=[stream.name for stream in self._tables.streams],
         )
+        if not self._is_worker:
+            self._warn()
+
+    def close(self) -> None:
+        """Let open streams finish their batch, end them, and stop serving.
+
+        Streams of clients that do not read stay open: only the end of the process ends those.
+        """
+        if self._workers is not None:
+            self._workers.drain()
+        left = self._limiter.drain(self._config.drain_seconds)
+        if left:
+            _log.warning("streams that do not read are cut off", streams=left)
+        # Shutting down waits for all calls, without a deadline of its own.
+        stopper = threading.Thread(target=self._flight.shutdown, name="shutdown", daemon=True)
+        stopper.start()
+        stopper.join(SHUTDOWN_SECONDS)
+        if self._workers is not None:
+            self._workers.close()
+        self._preparation.close()
+        self._watch.close()
+        self._monitoring.close()
+
+    def _fail(self, error: StellarArrowError) -> None:
+        self.failure = error
+        self.ended.set()
+
+    def _warn(self) -> None:
+        """Say loudly what an operator may not have meant."""
         if not self._config.loopback_only and self._clients is None and self._config.tls_client_ca is None:
             _log.warning(
                 "ANYONE who reaches this address can read all streams: --auth-file or --tls-client-ca asks clients who"
@@ -178,26 +220,6 @@ class Service:
             )
         if not self._config.loopback_only and self._clients is not None and not self._config.tls_cert:
             _log.warning("tokens travel unencrypted unless something in front encrypts", host=self._config.host)
-
-    def close(self) -> None:
-        """Let open streams finish their batch, end them, and stop serving.
-
-        Streams of clients that do not read stay open: only the end of the process ends those.
-        """
-        left = self._limiter.drain(self._config.drain_seconds)
-        if left:
-            _log.warning("streams that do not read are cut off", streams=left)
-        # Shutting down waits for all calls, without a deadline of its own.
-        stopper = threading.Thread(target=self._flight.shutdown, name="shutdown", daemon=True)
-        stopper.start()
-        stopper.join(SHUTDOWN_SECONDS)
-        self._preparation.close()
-        self._watch.close()
-        self._monitoring.close()
-
-    def _fail(self, error: StellarArrowError) -> None:
-        self.failure = error
-        self.ended.set()
 
     def _pages(self, metrics: Metrics, analytics: LedgerAnalytics | None) -> dict[str, Callable[[], Page]]:
         def ready() -> Page:
@@ -209,7 +231,9 @@ class Service:
         pages: dict[str, Callable[[], Page]] = {
             "/health": lambda: json_page(self.health()),
             "/ready": ready,
-            "/metrics": lambda: Page(metrics.exposition(), CONTENT_TYPE),
+            "/metrics": lambda: Page(
+                merged(metrics.exposition(), self._workers.metrics() if self._workers else {}), CONTENT_TYPE
+            ),
         }
         if analytics is not None:
             pages["/analytics"] = lambda: json_page(analytics.report())
@@ -279,28 +303,9 @@ def _tls(config: ServerConfig) -> Identity | None:
     return read_identity(config.tls_cert, config.tls_key)
 
 
-def _require_free(host: str, port: int, what: str, setting: str) -> None:
-    """Find out beforehand whether a port can be bound: gRPC tells it on stderr only, at length."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise _bind_error(host, port, what, setting, error) from None
-
-
 def _monitoring(config: ServerConfig, pages: dict[str, Callable[[], Page]]) -> MonitoringServer:
     host = config.health_host or config.host
     try:
         return MonitoringServer(host, config.health_port, pages)
     except OSError as error:
-        raise _bind_error(host, config.health_port, "monitoring", "--health-port or HEALTH_PORT", error) from None
-
-
-def _bind_error(host: str, port: int, what: str, setting: str, error: OSError) -> StellarArrowError:
-    return StellarArrowError(
-        f"cannot serve {what} on {host}:{port}: {(error.strerror or str(error)).lower()}; set {setting} to another"
-    )
+        raise bind_error(host, config.health_port, "monitoring", "--health-port or HEALTH_PORT", error) from None

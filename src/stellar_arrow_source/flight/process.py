@@ -1,0 +1,31 @@
+"""A server as a process of its own: the one that people start, and the workers that it starts."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from stellar_arrow_source.allocator import keep_freed_memory
+from stellar_arrow_source.compiling import tell_of_compiling
+from stellar_arrow_source.config import ServerConfig
+from stellar_arrow_source.flight.backend import ledger_tables
+from stellar_arrow_source.flight.service import Service
+from stellar_arrow_source.ledgers.endpoint import open_source
+
+
+def make_service(config: ServerConfig, *, is_worker: bool = False) -> Service:
+    """The server that ``config`` describes, in this process, which serves nothing else.
+
+    Raises:
+        StellarArrowError: see :class:`~stellar_arrow_source.flight.service.Service`.
+    """
+    keep_freed_memory()
+    tell_of_compiling()
+    opened = partial(
+        open_source,
+        config.endpoint,
+        live=config.live,
+        passphrase=config.passphrase,
+        tls=config.source_tls,
+        cache=None if config.ledger_cache is None else (config.ledger_cache, config.ledger_cache_bytes),
+    )
+    return Service(config, ledger_tables(config.ttp_mode), opened, is_worker=is_worker)

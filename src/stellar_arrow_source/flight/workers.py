@@ -1,0 +1,235 @@
+"""Worker processes: started, watched, started again when they end, and taken along when the server ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import IO, Any, Final, cast
+from urllib.parse import unquote, urlsplit
+
+import structlog
+
+from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_client.logs import log_settings
+from stellar_arrow_source.config import ServerConfig
+from stellar_arrow_source.flight.orders import DRAIN, Listening, Start
+from stellar_arrow_source.flight.preparing import Preparation
+
+COMMAND: Final = (sys.executable, "-m", "stellar_arrow_source.flight.worker")
+
+LOOK_SECONDS: Final = 1.0
+"""How often a worker is asked whether it is ready."""
+ANSWER_SECONDS: Final = 5.0
+HUNG_SECONDS: Final = 60.0
+"""A worker that has not answered for so long is ended and started anew."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+"""Seconds before a worker is started again: the wait doubles while it ends soon."""
+STEADY_SECONDS: Final = 60.0
+
+GRACE_SECONDS: Final = 3.0
+"""What a worker may need beyond the time in which streams drain."""
+
+LOOPBACK: Final = "127.0.0.1"
+
+_log = structlog.get_logger(__name__)
+
+
+class Workers:
+    """The workers of one server.
+
+    Args:
+        config: of the server.
+        preparation: the workers begin when nothing is left of it, so that nobody compiles twice.
+
+    Raises:
+        InvalidRequestError: the source is a pipe, which only one process can read.
+    """
+
+    def __init__(self, config: ServerConfig, preparation: Preparation) -> None:
+        for endpoint in f"{config.endpoint},{config.live or ''}".split(","):
+            parts = urlsplit(endpoint.strip())
+            if parts.scheme == "core" and Path(unquote(parts.path)).is_fifo():
+                raise InvalidRequestError(
+                    f"{parts.path} is a pipe, which several processes cannot read: leave --workers out, or have"
+                    " stellar-core write to a file"
+                )
+        self._preparation = preparation
+        self._drain_seconds, self._deadline = config.drain_seconds, float("-inf")
+        self._stop = threading.Event()
+        self._workers = [_Worker(number, config, self._stop) for number in range(1, config.workers + 1)]
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin; each worker is looked after by a thread."""
+        self._threads = [
+            threading.Thread(target=self._watch, args=(worker,), name=f"worker-{worker.number}", daemon=True)
+            for worker in self._workers
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def ports(self) -> list[int]:
+        """Ports of Flight of those that can serve now."""
+        return [worker.listening.port for worker in self._workers if worker.listening and worker.ready]
+
+    def report(self) -> list[dict[str, Any]]:
+        """What /health says of each worker."""
+        return [worker.report() for worker in self._workers]
+
+    def metrics(self) -> dict[str, bytes]:
+        """Number of each worker that answers → its metrics in Prometheus' text format."""
+        pages = {str(worker.number): worker.page("/metrics") for worker in self._workers if worker.ready}
+        return {number: page[1] for number, page in pages.items() if page is not None}
+
+    def drain(self) -> None:
+        """Tell all to let open streams finish their batch, and to end; starts none again."""
+        self._deadline = time.monotonic() + self._drain_seconds + GRACE_SECONDS
+        self._stop.set()
+        for worker in self._workers:
+            worker.drain()
+
+    def close(self) -> None:
+        """Wait until all have ended, as long as draining takes, and kill those that have not by then."""
+        for worker in self._workers:
+            worker.close(max(0.0, self._deadline - time.monotonic()))
+
+    def _watch(self, worker: _Worker) -> None:
+        while not self._preparation.finished(LOOK_SECONDS) and not self._stop.is_set():
+            pass
+        worker.run()
+
+
+class _Worker:
+    def __init__(self, number: int, config: ServerConfig, stop: threading.Event) -> None:
+        self.number = number
+        self.ready = False
+        self.listening: Listening | None = None
+        self._config = _worker_config(config, number)
+        self._stop = stop
+        self._starts = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        """Keep one process running until the workers are to end."""
+        wait = FIRST_WAIT
+        while (process := self._start()) is not None:
+            began = time.monotonic()
+            self._attend(process)
+            self.ready = False
+            code = process.wait()
+            if self._stop.is_set():
+                return
+            if time.monotonic() - began >= STEADY_SECONDS:
+                wait = FIRST_WAIT
+            _log.warning("a worker ended and is started again", worker=self.number, exit_code=code, wait=wait)
+            self._stop.wait(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    def drain(self) -> None:
+        with self._lock:
+            if self._process is not None:
+                with suppress(OSError):
+                    stdin = cast(IO[bytes], self._process.stdin)
+                    stdin.write(DRAIN)
+                    stdin.flush()
+
+    def close(self, timeout: float) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            _log.warning("a worker does not end and is killed", worker=self.number)
+            self._process.kill()
+            self._process.wait()
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "worker": self.number,
+            "ready": self.ready,
+            "pid": self._process.pid if self._process else None,
+            "port": self.listening.port if self.listening else None,
+            "restarts": max(0, self._starts - 1),
+        }
+
+    def page(self, path: str) -> tuple[int, bytes] | None:
+        """Status and body of a page of its monitoring; None when it does not answer."""
+        if self.listening is None:
+            return None
+        connection = HTTPConnection(LOOPBACK, self.listening.health_port, timeout=ANSWER_SECONDS)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, HTTPException):
+            return None
+        finally:
+            connection.close()
+
+    def _start(self) -> subprocess.Popen[bytes] | None:
+        """A new process; None when the workers are to end."""
+        with self._lock:
+            if self._stop.is_set():
+                return None
+            self._process = subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for the server, which ends its workers
+            )
+            self._starts += 1
+            # Where it was before: clients that know of it find it again.
+            port = self.listening.port if self.listening else self._config.port
+            with suppress(BrokenPipeError):  # its exit code says why
+                logs = log_settings()
+                Start(
+                    replace(self._config, port=port), logs._replace(fields={**logs.fields, "worker": self.number})
+                ).send(cast(IO[bytes], self._process.stdin))
+            return self._process
+
+    def _attend(self, process: subprocess.Popen[bytes]) -> None:
+        """Follow a process until it ends or hangs."""
+        line = cast(IO[bytes], process.stdout).readline()
+        if not line:
+            self.listening = None  # its port may be another's by now
+            return
+        self.listening = Listening(**json.loads(line))
+        answered = time.monotonic()
+        while process.poll() is None:
+            page = self.page("/ready")
+            if page is not None:
+                answered = time.monotonic()
+            ready = page is not None and page[0] == HTTPStatus.OK
+            if ready and not self.ready and not self._stop.is_set():
+                _log.info("a worker serves", worker=self.number, port=self.listening.port, pid=process.pid)
+            self.ready = ready
+            if time.monotonic() - answered > HUNG_SECONDS:
+                _log.warning("a worker hangs and is killed", worker=self.number, pid=process.pid)
+                process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK_SECONDS)
+
+
+def _worker_config(config: ServerConfig, number: int) -> ServerConfig:
+    """A worker's settings: those of its server, but for where it listens and its part of the cache."""
+    cache = config.ledger_cache / f"worker-{number}" if config.ledger_cache else None
+    return replace(
+        config,
+        workers=0,
+        locations=(),
+        port=config.worker_port + number - 1 if config.worker_port else 0,
+        health_host=LOOPBACK,
+        health_port=0,
+        ledger_cache=cache,
+        ledger_cache_bytes=config.ledger_cache_bytes // (config.workers + 1),
+    )
