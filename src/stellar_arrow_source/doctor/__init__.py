@@ -1,0 +1,1 @@
+"""Looks, before a server is started, at what keeps servers from working: machine, settings, files, ports, source."""

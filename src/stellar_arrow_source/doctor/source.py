@@ -1,0 +1,110 @@
+"""The ledger source: whether it answers, what it holds, and whether its newest ledger is what it should be."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from stellar_arrow_source.config import ServerConfig
+from stellar_arrow_source.doctor.findings import Finding, fail, look, ok, warn
+from stellar_arrow_source.ledgers.endpoint import open_source, without_credentials
+from stellar_arrow_source.ledgers.header import ledger_close_time
+from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger, RetryPolicy
+from stellar_arrow_source.ledgers.verify import Verifier
+from stellar_arrow_source.networks import KNOWN_NETWORKS, network_name
+from stellar_arrow_source.tables import LedgerDecoder
+
+ANSWER_SECONDS: Final = 30.0
+"""How long the source may take to answer all questions."""
+SKEW_SECONDS: Final = 5
+LATE_SECONDS: Final = 60
+
+_RETRY: Final = RetryPolicy(attempts=2, initial=0.2, maximum=1.0)
+
+
+def source(config: ServerConfig) -> Iterator[Finding]:
+    """Everything about the source, within :data:`ANSWER_SECONDS`."""
+    where = without_credentials(config.endpoint)
+    if any(_is_pipe(endpoint) for endpoint in f"{config.endpoint},{config.live or ''}".split(",")):
+        yield warn("source", f"{where} is a pipe, and reading takes its ledgers away: not tried", "start the server")
+        return
+    stop = threading.Event()
+    found: list[Finding] = []
+
+    def ask() -> None:
+        for finding in look(lambda config: _answers(config, stop), "source", config):
+            found.append(finding)
+
+    asking = threading.Thread(target=ask, name="doctor", daemon=True)
+    asking.start()
+    asking.join(ANSWER_SECONDS)
+    stop.set()
+    yield from tuple(found)
+    if asking.is_alive():
+        fix = "look whether it runs and whether the network lets through what is asked of it"
+        yield fail("source", f"{where} has not answered all questions within {ANSWER_SECONDS:.0f} seconds", fix)
+
+
+def _answers(config: ServerConfig, stop: threading.Event) -> Iterator[Finding]:
+    began = time.monotonic()
+    with closing(
+        open_source(
+            config.endpoint, live=config.live, passphrase=config.passphrase, retry=_RETRY, tls=config.source_tls
+        )
+    ) as opened:
+        oldest, latest = opened.bounds()
+        if latest is None:
+            yield warn("source", f"{opened.endpoint} has no ledger yet", "wait for the first, or look at --source")
+            return
+        seconds = time.monotonic() - began
+        yield ok("source", f"{opened.endpoint} has ledgers {oldest or 'unknown'} to {latest} ({seconds:.1f} s)")
+        ledger = next(opened.ledgers(latest, latest, stop), None)
+        if ledger is not None:
+            yield from _newest(ledger, opened, config)
+
+
+def _newest(ledger: RawLedger, opened: LedgerSource, config: ServerConfig) -> Iterator[Finding]:
+    verifier = Verifier(config.passphrase or opened.network_passphrase)
+    verifier.check(ledger)
+    passphrase = verifier.verified.passphrase
+    LedgerDecoder({"ledgers": None}, passphrase=passphrase).decode([ledger.xdr])
+    transactions = verifier.verified.transactions
+    yield ok(
+        "newest ledger", f"ledger {ledger.sequence} is decoded, its hashes and {transactions} transactions are right"
+    )
+    if passphrase is None:
+        fix = "give --network, so that ledgers of another one are refused"
+        yield warn("network", "not known: the newest ledger has no transaction, and the source does not say", fix)
+    else:
+        name = network_name(passphrase)
+        yield ok("network", f"{name}: {passphrase}" if name != passphrase else passphrase)
+    if passphrase != KNOWN_NETWORKS["synthetic"]:
+        yield _clock(ledger, config)
+
+
+def _clock(ledger: RawLedger, config: ServerConfig) -> Finding:
+    """This machine's clock against the close time of the newest ledger."""
+    age = time.time() - ledger_close_time(ledger.xdr)
+    if age < -SKEW_SECONDS:
+        return fail(
+            "clock", f"the newest ledger closes {-age:.0f} seconds from now", "set the clock, by NTP for instance"
+        )
+    text = f"the newest ledger closed {age:.0f} seconds ago"
+    follows = any(
+        urlsplit(endpoint.strip()).scheme.startswith(("grpc", "rpc")) or "://" not in endpoint
+        for endpoint in (config.live or config.endpoint).split(",")
+    )
+    if follows and age > LATE_SECONDS:
+        fix = "see why the source lags behind its network, or set the clock"
+        return warn("clock", text, fix)
+    return ok("clock", text)
+
+
+def _is_pipe(endpoint: str) -> bool:
+    parts = urlsplit(endpoint.strip())
+    return parts.scheme == "core" and Path(unquote(parts.path)).is_fifo()
