@@ -27,6 +27,7 @@ import click
 import pyarrow as pa
 from parquet_consumer.archive import Archive
 from parquet_consumer.files import FileOptions
+from parquet_consumer.folders import Folder
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
 from processes import Cost, Server, arrow_source, ledger_source, parquet_consumer
@@ -116,7 +117,7 @@ class Chain:
         with Client(f"localhost:{self.server.port}") as client, ExitStack() as stack:
             held = {stream: list(client.stream(self._request(stream))) for stream in streams}
             folders = {stream: self._output() for stream in streams}
-            archives = {stream: stack.enter_context(closing(Archive(folders[stream]))) for stream in streams}
+            archives = {stream: stack.enter_context(closing(Archive(Folder(folders[stream])))) for stream in streams}
             with ThreadPoolExecutor(len(streams)) as pool, row.timing():
                 done = [pool.submit(self._write_stream, archives[name], name, held[name]) for name in streams]
                 row.rows = sum(future.result() for future in done)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from parquet_consumer.archive import Archive
 from parquet_consumer.files import FileOptions
+from parquet_consumer.folders import Folder
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
 
@@ -97,7 +98,7 @@ def archive_range(tmp_path: Path, payments: Payments) -> Callable[..., Path]:
     def archive_range(
         first: int, last: int, *, folder: Path = tmp_path / "archive", partition: str = "hive", **options: Any
     ) -> Path:
-        archive = Archive(folder)
+        archive = Archive(Folder(folder))
         try:
             sink = ParquetSink(archive, Partitioning.parse(partition), FileOptions(**options))
             begin = sink.open(payments.SCHEMA, StreamRequest("payments", first, last))

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from parquet_consumer.archive import Archive
+from parquet_consumer.folders import Folder
 from parquet_consumer.manifest import Manifest
 
 from stellar_arrow_client.testing import FakeServer
@@ -18,7 +19,7 @@ PLAIN = ["--log-level", "warning"]
 
 
 def covered(folder: Path) -> list[tuple[int, int]]:
-    return list(Manifest.load(folder).covered)
+    return list(Manifest.load(Folder(folder)).covered)
 
 
 def asked(server: FakeServer) -> list[tuple[int | None, int | None]]:
@@ -233,7 +234,7 @@ def test_a_configuration_file(server, command, tmp_path) -> None:
 
 
 def test_a_second_writer_is_refused(server, command, tmp_path) -> None:
-    writer = Archive(tmp_path)
+    writer = Archive(Folder(tmp_path))
     assert "another process is writing" in command(server.address, tmp_path, 100, 199, code=1).stderr
     writer.close()
     command(server.address, tmp_path, 100, 199)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from parquet_consumer.archive import Archive
 from parquet_consumer.files import FileOptions
+from parquet_consumer.folders import Folder
 from parquet_consumer.manifest import Manifest
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
@@ -61,7 +62,7 @@ def crashing(at: int, when: str) -> Iterator[Callable[[], int]]:
 
 
 def archive_all(folder: Path, payments) -> None:
-    archive = Archive(folder)
+    archive = Archive(Folder(folder))
     sink = ParquetSink(archive, Partitioning.parse("hive"), FileOptions())
     for _ in range(2):
         begin = sink.open(payments.SCHEMA, StreamRequest("payments", FIRST, LAST)) or FIRST
@@ -83,8 +84,8 @@ def test_a_crash_at_any_step_of_archiving(tmp_path, payments, read_archive, when
             done = steps() < step
         archive_all(folder, payments)
         assert read_archive(folder).equals(expected)
-        assert list(Manifest.load(folder).covered) == [(FIRST, LAST)]
-        assert list(faults(folder)) == []
+        assert list(Manifest.load(Folder(folder)).covered) == [(FIRST, LAST)]
+        assert list(faults(Folder(folder))) == []
         if done:
             break
     assert done
@@ -101,13 +102,13 @@ def test_a_crash_at_any_step_of_pruning(tmp_path, payments, read_archive, when: 
         archive_all(folder, payments)
         with crashing(step, when) as steps:
             with suppress(Crash):
-                prune(folder, midnight)
+                prune(Folder(folder), midnight)
             done = steps() < step
-        pruned = Manifest.load(folder).pruned
+        pruned = Manifest.load(Folder(folder)).pruned
         archive_all(folder, payments)
         assert read_archive(folder).equals(rest if pruned else whole)
-        assert list(faults(folder)) == []
-        assert list(Manifest.load(folder).covered) == [(FIRST, LAST)]
+        assert list(faults(Folder(folder))) == []
+        assert list(Manifest.load(Folder(folder)).covered) == [(FIRST, LAST)]
         if done:
             break
     assert done

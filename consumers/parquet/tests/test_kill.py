@@ -7,8 +7,9 @@ import signal
 import time
 
 import pytest
-from parquet_consumer.archive import LOCK_NAME
+from parquet_consumer.folders import Folder
 from parquet_consumer.manifest import MANIFEST_NAME, Manifest
+from parquet_consumer.storage import LOCK_NAME
 
 from stellar_arrow_client.testing import FakeServer
 
@@ -33,15 +34,15 @@ def test_fifty_kills_leave_the_archive_undisturbed(tmp_path, payments, command, 
                 process.kill()
                 _, said = process.communicate(timeout=30)
             assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {said}"
-            resumed_at.add(Manifest.load(killed).covered.last)
+            resumed_at.add(Manifest.load(Folder(killed)).covered.last)
         assert len(resumed_at) > KILLS / 2, "the kills must meet an archive that grows"
         server.delay, server.ledgers_per_batch = 0, 250
         command(server.address, killed, FIRST, LAST, *often)
         command(server.address, undisturbed, FIRST, LAST)
     assert read_archive(killed).equals(read_archive(undisturbed))
     assert read_archive(undisturbed).equals(payments.table(range(FIRST, LAST + 1)).replace_schema_metadata(None))
-    assert list(Manifest.load(killed).covered) == [(FIRST, LAST)]
-    recorded = {killed / path for path in Manifest.load(killed).files}
+    assert list(Manifest.load(Folder(killed)).covered) == [(FIRST, LAST)]
+    recorded = {killed / path for path in Manifest.load(Folder(killed)).files}
     own = {killed / LOCK_NAME, killed / MANIFEST_NAME}
     assert {path for path in killed.rglob("*") if path.is_file()} == recorded | own
     command("verify", killed)

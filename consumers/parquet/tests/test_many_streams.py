@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from parquet_consumer.archive import Archive
 from parquet_consumer.files import FileOptions, FileWriter, Memory
+from parquet_consumer.folders import Folder
 from parquet_consumer.manifest import Manifest
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
@@ -35,7 +36,7 @@ def tables(payments) -> dict[str, pa.Table]:
 def check(folder: Path, tables: dict[str, pa.Table], read_archive) -> None:
     assert {path.name for path in folder.iterdir()} == set(tables)
     for name, table in tables.items():
-        assert list(Manifest.load(folder / name).covered) == [(FIRST, LAST)]
+        assert list(Manifest.load(Folder(folder / name)).covered) == [(FIRST, LAST)]
         if table.num_rows:
             assert read_archive(folder / name).equals(table.replace_schema_metadata(None))
         else:
@@ -55,7 +56,7 @@ def test_kills_lose_and_double_nothing(tmp_path, tables, command, read_archive) 
                 process.kill()
                 _, said = process.communicate(timeout=30)
             assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {said}"
-            places.add(tuple(Manifest.load(tmp_path / name).covered.last for name in tables))
+            places.add(tuple(Manifest.load(Folder(tmp_path / name)).covered.last for name in tables))
         assert len(places) > KILLS / 2, "the kills must meet archives that grow"
         assert any(len(set(place)) > 1 for place in places), "the kills must meet streams at different places"
         server.delay, server.ledgers_per_batch = 0, 250
@@ -76,7 +77,7 @@ def test_one_stream_that_fails_leaves_the_others_what_they_have(tmp_path, tables
     with FakeServer(tables, FIRST, LAST, ledgers_per_batch=10, delay=0.01, faults=[fault]) as server:
         done = command(server.address, tmp_path, FIRST, LAST, "--stream", "all", code=4)
         assert "error: ledger 120 is missing" in done.stderr
-        last = [Manifest.load(tmp_path / name).covered.last for name in tables]
+        last = [Manifest.load(Folder(tmp_path / name)).covered.last for name in tables]
         assert FIRST + 19 in last  # the one that failed; the others may be before it or beyond
         command(server.address, tmp_path, FIRST, LAST, "--stream", "all")
     check(tmp_path, tables, read_archive)
@@ -106,7 +107,7 @@ def test_many_streams_share_the_memory_of_few(tmp_path, payments, monkeypatch) -
     )
     sinks = []
     for index in range(30):
-        sink = ParquetSink(Archive(tmp_path / str(index)), Partitioning.parse("none"), FileOptions(), memory)
+        sink = ParquetSink(Archive(Folder(tmp_path / str(index))), Partitioning.parse("none"), FileOptions(), memory)
         sink.open(batch.schema, StreamRequest("payments"))
         sinks.append(sink)
     for turn in range(10):

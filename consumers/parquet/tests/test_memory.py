@@ -9,6 +9,7 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 import pyarrow as pa
+from parquet_consumer.folders import Folder
 from parquet_consumer.archive import Archive
 from parquet_consumer.files import FileOptions
 from parquet_consumer.partitions import Partitioning
@@ -25,7 +26,7 @@ def batch(ledger):
         "noise": pa.FixedSizeBinaryArray.from_buffers(pa.binary(128), ROWS, [None, pa.py_buffer(noise)]),
     })
 
-archive = Archive(Path(sys.argv[1]))
+archive = Archive(Folder(Path(sys.argv[1])))
 sink = ParquetSink(archive, Partitioning.parse("hive"), FileOptions())
 sink.open(batch(1).schema, StreamRequest("noise", 1, LEDGERS))
 for ledger in range(1, LEDGERS + 1):

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from parquet_consumer.folders import Folder
 from parquet_consumer.manifest import Manifest
 
 from stellar_arrow_client.client import Client
@@ -59,7 +60,7 @@ def test_the_archive_holds_what_the_server_gives(command, tmp_path) -> None:
             for stream in client.streams():
                 expected = client.read_table(StreamRequest(stream.name, START, END))
                 if not expected.num_rows:
-                    assert not Manifest.load(tmp_path / stream.name).files
+                    assert not Manifest.load(Folder(tmp_path / stream.name)).files
                     continue
                 found = duckdb.sql(
                     f"SELECT * EXCLUDE (date) FROM '{tmp_path}/{stream.name}/*/*.parquet'"
@@ -93,7 +94,7 @@ def test_all_streams_of_real_ledgers(command, tmp_path, store, first, last) -> N
     empty = set()
     for stream in STREAMS:
         expected = pa.Table.from_batches([decoded[stream.name]]).replace_schema_metadata(None)
-        manifest = Manifest.load(tmp_path / stream.name)
+        manifest = Manifest.load(Folder(tmp_path / stream.name))
         assert list(manifest.covered) == [(first, last)]
         if not expected.num_rows:
             empty.add(stream.name)
@@ -114,14 +115,14 @@ def test_following_the_tip(command, tmp_path) -> None:
     with serving(f"synthetic://?start={START}&ledgers=50&rate=20") as address:
         with command.start(address, tmp_path, "--interval", "0.01") as process:
             deadline = time.monotonic() + 60
-            while len(Manifest.load(tmp_path).files) < 3 and time.monotonic() < deadline:
+            while len(Manifest.load(Folder(tmp_path)).files) < 3 and time.monotonic() < deadline:
                 time.sleep(0.1)
             process.terminate()
             _, said = process.communicate(timeout=30)
         assert process.returncode == 143, said
         command("verify", tmp_path)
         command("gaps", tmp_path)
-        ((first, last),) = Manifest.load(tmp_path).covered
+        ((first, last),) = Manifest.load(Folder(tmp_path)).covered
         with Client(address) as client:
             expected = client.read_table(StreamRequest("payments", first, last))
     found = duckdb.sql(f"SELECT * EXCLUDE (date) FROM '{tmp_path}/*/*.parquet' ORDER BY operation_id").to_arrow_table()

@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from parquet_consumer.archive import LOCK_NAME, Archive
+from parquet_consumer.archive import Archive
 from parquet_consumer.errors import ArchiveIntegrityError, ArchiveMismatchError
 from parquet_consumer.files import FileOptions
+from parquet_consumer.folders import Folder
 from parquet_consumer.manifest import MANIFEST_NAME, Manifest
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
+from parquet_consumer.storage import LOCK_NAME
 from parquet_consumer.values import COMPRESSIONS
 
 from stellar_arrow_client.errors import GapError, IntegrityError, StellarArrowError
@@ -29,7 +31,7 @@ from stellar_arrow_client.sink import Sink
 def open_sink(
     folder: Path, schema: pa.Schema, request: StreamRequest, partition: str = "hive", **options: Any
 ) -> tuple[Archive, ParquetSink]:
-    archive = Archive(folder)
+    archive = Archive(Folder(folder))
     sink = ParquetSink(archive, Partitioning.parse(partition), FileOptions(**options))
     sink.open(schema, request)
     return archive, sink
@@ -42,7 +44,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_it_is_a_sink(tmp_path: Path) -> None:
-    archive = Archive(tmp_path)
+    archive = Archive(Folder(tmp_path))
     assert isinstance(ParquetSink(archive, Partitioning.parse("hive"), FileOptions()), Sink)
     archive.close()
 
@@ -81,7 +83,7 @@ def test_ledgers_without_rows_are_covered(archive_range) -> None:
     folder = archive_range(112, 112)
     assert names(folder) == []
     archive_range(119, 120)
-    assert list(Manifest.load(folder).covered) == [(112, 112), (119, 120)]
+    assert list(Manifest.load(Folder(folder)).covered) == [(112, 112), (119, 120)]
     assert names(folder) == ["date=2024-08-31/payments-0000000119-0000000120.parquet"]
 
 
@@ -176,7 +178,7 @@ def test_a_failed_run_keeps_what_was_recorded_and_drops_the_rest(tmp_path: Path,
 def test_a_backfill_fetches_only_what_is_missing(archive_range, payments, read_archive) -> None:
     folder = archive_range(120, 125)
     archive_range(130, 131)
-    archive = Archive(folder)
+    archive = Archive(Folder(folder))
     sink = ParquetSink(archive, Partitioning.parse("hive"), FileOptions())
     assert sink.open(payments.SCHEMA, StreamRequest("payments", 118, 140)) is None
     sink.close()
@@ -205,9 +207,9 @@ def test_ledgers_that_were_left_out_are_a_gap(tmp_path: Path, payments) -> None:
 
 
 def test_a_second_writer_is_refused(tmp_path: Path, archive_range) -> None:
-    first = Archive(tmp_path / "archive")
+    first = Archive(Folder(tmp_path / "archive"))
     with pytest.raises(StellarArrowError, match="another process is writing"):
-        Archive(tmp_path / "archive")
+        Archive(Folder(tmp_path / "archive"))
     first.close()
     archive_range(120, 121)
 
@@ -233,7 +235,7 @@ def test_files_are_never_cleared_up_when_the_manifest_is_lost(archive_range) -> 
     folder = archive_range(120, 125)
     (folder / MANIFEST_NAME).unlink()
     with pytest.raises(IntegrityError, match=f"but no {MANIFEST_NAME}"):
-        Archive(folder)
+        Archive(Folder(folder))
     assert names(folder) == ["date=2024-08-31/payments-0000000120-0000000125.parquet"]
 
 
@@ -282,7 +284,7 @@ def test_nothing_is_mixed_in_one_archive(archive_range, payments, change, partit
     schema = change(payments.SCHEMA).with_metadata(
         (payments.SCHEMA.metadata or {}) | (change(payments.SCHEMA).metadata or {})
     )
-    archive = Archive(folder)
+    archive = Archive(Folder(folder))
     sink = ParquetSink(archive, Partitioning.parse(partition), FileOptions())
     with pytest.raises(error, match=message):
         sink.open(schema, StreamRequest("payments", 126, 130))
@@ -295,7 +297,7 @@ def test_a_network_that_becomes_known_is_kept(tmp_path: Path, payments) -> None:
         archive, sink = open_sink(tmp_path, schema, StreamRequest("payments", 120, 125))
         sink.close()
         archive.close()
-    known = Manifest.load(tmp_path).archive
+    known = Manifest.load(Folder(tmp_path)).archive
     assert known is not None
     assert (known.network, known.start) == ("Test Network", 120)
 
@@ -303,7 +305,7 @@ def test_a_network_that_becomes_known_is_kept(tmp_path: Path, payments) -> None:
 @pytest.mark.parametrize("lacking", ["ledger_sequence", "ledger_close_time"])
 def test_a_stream_without_ledgers_or_times_is_refused(tmp_path: Path, payments, lacking: str) -> None:
     schema = payments.SCHEMA.remove(payments.SCHEMA.get_field_index(lacking))
-    archive = Archive(tmp_path)
+    archive = Archive(Folder(tmp_path))
     sink = ParquetSink(archive, Partitioning.parse("hive"), FileOptions())
     with pytest.raises(ArchiveIntegrityError, match=f"no column {lacking}"):
         sink.open(schema, StreamRequest("payments", 1, 2))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from parquet_consumer.archive import Archive
+from parquet_consumer.folders import Folder
 from parquet_consumer.manifest import MANIFEST_NAME, FileRecord, Manifest
 from parquet_consumer.upkeep import faults, prune
 
@@ -27,14 +28,14 @@ def rewrite(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     import hashlib
     from dataclasses import asdict
 
-    path, manifest = file_of(folder), Manifest.load(folder)
+    path, manifest = file_of(folder), Manifest.load(Folder(folder))
     pq.write_table(change(pq.ParquetFile(path).read()), path)
     records = [record for record in manifest.files.values() if folder / record.path != path]
     (old,) = (record for record in manifest.files.values() if folder / record.path == path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert manifest.archive is not None
     (folder / MANIFEST_NAME).unlink()
-    anew = Manifest(folder)
+    anew = Manifest(Folder(folder))
     anew.append(manifest.archive)
     changed = FileRecord(**asdict(old) | {"size": path.stat().st_size, "sha256": digest})
     for record in (*records, changed):
@@ -87,10 +88,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize(("damage", "fault"), DAMAGE.values(), ids=DAMAGE)
 def test_damage_is_found(archive_range, command, damage, fault: str) -> None:
     folder = archive_range(100, 130)
-    assert list(faults(folder)) == []
+    assert list(faults(Folder(folder))) == []
     assert "is whole: 2 files, 31 ledgers" in command("verify", folder).stderr
     damage(folder)
-    (found,) = faults(folder)
+    (found,) = faults(Folder(folder))
     assert re.search(fault, found)
 
 
@@ -122,7 +123,7 @@ def test_a_damaged_manifest_exits_with_4(archive_range, command) -> None:
 
 def test_verify_beside_a_writer_passes_over_its_files(archive_range, command) -> None:
     folder = archive_range(100, 130)
-    writer = Archive(folder)
+    writer = Archive(Folder(folder))
     (folder / DAY / ".payments-0000000131.parquet.tmp").write_bytes(b"in the making")
     command("verify", folder)
     writer.close()
@@ -155,14 +156,14 @@ def test_prune_deletes_what_is_old_and_nothing_else(archive_range, command) -> N
 
 def test_prune_keeps_a_file_with_one_row_that_is_young_enough(archive_range) -> None:
     folder = archive_range(112, 130)
-    newest = next(iter(Manifest.load(folder).files.values())).newest
-    assert prune(folder, datetime.fromisoformat(newest)) == []
+    newest = next(iter(Manifest.load(Folder(folder)).files.values())).newest
+    assert prune(Folder(folder), datetime.fromisoformat(newest)) == []
     assert file_of(folder).exists()
 
 
 def test_pruned_ledgers_are_not_written_again(archive_range, payments, read_archive) -> None:
     folder = archive_range(100, 130)
-    prune(folder, datetime(2024, 8, 31, tzinfo=UTC))
+    prune(Folder(folder), datetime(2024, 8, 31, tzinfo=UTC))
     archive_range(95, 135)
     expected = payments.table([*range(95, 100), *range(112, 136)]).replace_schema_metadata(None)
     assert read_archive(folder).equals(expected)
@@ -176,16 +177,16 @@ def test_prune_beside_a_writer(archive_range, payments) -> None:
     from stellar_arrow_client.request import StreamRequest
 
     folder = archive_range(100, 130)
-    writer = Archive(folder)
+    writer = Archive(Folder(folder))
     sink = ParquetSink(writer, Partitioning.parse("hive"), FileOptions())
     sink.open(payments.SCHEMA, StreamRequest("payments", 131, 140))
     payments.feed(sink, 131, 135)
-    assert len(prune(folder, datetime(2024, 8, 31, tzinfo=UTC))) == 1
+    assert len(prune(Folder(folder), datetime(2024, 8, 31, tzinfo=UTC))) == 1
     payments.feed(sink, 136, 140)
     sink.close()
     writer.close()
-    assert list(faults(folder)) == []
-    assert list(Manifest.load(folder).covered) == [(100, 140)]
+    assert list(faults(Folder(folder))) == []
+    assert list(Manifest.load(Folder(folder)).covered) == [(100, 140)]
 
 
 @pytest.mark.parametrize("age", ["90", "90y", "yesterday", "2024-13-01", "999999w"])

@@ -1,42 +1,21 @@
-"""The folder of one archive: its lock, its manifest, its files and what an interrupted run left in it."""
+"""One archive: its lock, its manifest, its files and what an interrupted run left in it."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 
-from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, ArchiveMismatchError, os_errors
+from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, ArchiveMismatchError
 from parquet_consumer.manifest import MANIFEST_NAME, ArchiveRecord, Manifest
+from parquet_consumer.names import is_ours
 from parquet_consumer.partitions import Partitioning
-from stellar_arrow_client.checkpoint import locked, sync_folder
+from parquet_consumer.storage import LOCK_NAME, Storage
 from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_client.request import StreamRequest
-
-LOCK_NAME: Final = "_lock"
-_OURS = re.compile(r"[A-Za-z0-9_]+-[0-9]{10}-[0-9]{10}\.parquet")
-_TEMPORARY = re.compile(r"\.[A-Za-z0-9_]+-[0-9]{10}\.parquet\.tmp")
-
-
-def file_name(stream: str, first: int, last: int) -> str:
-    """The name of the file of a range of ledgers."""
-    return f"{stream}-{first:010d}-{last:010d}.parquet"
-
-
-def temporary_name(stream: str, first: int) -> str:
-    """The name of a file that is being written; readers and globs pass over it."""
-    return f".{stream}-{first:010d}.parquet.tmp"
-
-
-def is_ours(name: str) -> bool:
-    """Whether a file bears a name that the archive gives: a complete or a temporary one."""
-    return bool(_OURS.fullmatch(name) or _TEMPORARY.fullmatch(name))
 
 
 class Archive:
@@ -47,34 +26,32 @@ class Archive:
     is never touched.
 
     Raises:
-        ArchiveError: the folder cannot be written.
+        ArchiveError: the place cannot be written.
         StellarArrowError: another process writes into it.
         ArchiveIntegrityError: the manifest is damaged, or missing beside files.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with ExitStack() as stack, os_errors("write into", folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(folder.parent)
-            stack.enter_context(locked(folder / LOCK_NAME))
-            self.manifest = Manifest.load(folder)
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        with ExitStack() as stack:
+            storage.prepare()
+            stack.enter_context(storage.locked())
+            self.manifest = Manifest.load(storage)
             if self.manifest.torn:
                 self.manifest.repair()
+            if storage.shared:
+                self.manifest.claim(secrets.token_hex(8))
             self._clear_up()
             self._held = stack.pop_all()
 
     def _clear_up(self) -> None:
-        for path in stray_files(self.folder, self.manifest):
-            if not is_ours(path.name):
-                continue
-            if self.manifest.archive is None:
-                raise ArchiveIntegrityError(
-                    f"{self.folder} holds {path.relative_to(self.folder)} but no {MANIFEST_NAME}; restore the "
-                    "manifest from a backup or choose another folder"
-                )
-            path.unlink(missing_ok=True)
-            sync_folder(path.parent)
+        strays = [path for path in stray_files(self.storage, self.manifest) if is_ours(path)]
+        if strays and self.manifest.archive is None:
+            raise ArchiveIntegrityError(
+                f"{self.storage} holds {strays[0]} but no {MANIFEST_NAME}; restore the manifest from a backup or "
+                "choose another place"
+            )
+        self.storage.delete(strays)
 
     def describe(self, schema: pa.Schema, request: StreamRequest, partitioning: Partitioning) -> None:
         """Record what the archive is of, or see that it is the same as before.
@@ -86,7 +63,7 @@ class Archive:
         record = describe(schema, request, partitioning)
         known = self.manifest.archive
         if known is not None:
-            check_same(self.folder, known, record)
+            check_same(self.storage, known, record)
             if known.network is not None or record.network is None:
                 return
             record = dataclasses.replace(record, start=known.start)
@@ -121,7 +98,7 @@ def describe(schema: pa.Schema, request: StreamRequest, partitioning: Partitioni
     )
 
 
-def check_same(folder: Path, known: ArchiveRecord, wanted: ArchiveRecord) -> None:
+def check_same(place: Storage, known: ArchiveRecord, wanted: ArchiveRecord) -> None:
     """Refuse to mix two different things in one archive.
 
     Raises:
@@ -129,19 +106,19 @@ def check_same(folder: Path, known: ArchiveRecord, wanted: ArchiveRecord) -> Non
     """
     choose = "choose another folder"
     if known.stream != wanted.stream:
-        raise ArchiveMismatchError(f"{folder} is an archive of {known.stream}, not of {wanted.stream}; {choose}")
+        raise ArchiveMismatchError(f"{place} is an archive of {known.stream}, not of {wanted.stream}; {choose}")
     if known.network and wanted.network and known.network != wanted.network:
         raise IntegrityError(
-            f"{folder} holds ledgers of {known.network!r} but the server gives those of {wanted.network!r}; {choose}"
+            f"{place} holds ledgers of {known.network!r} but the server gives those of {wanted.network!r}; {choose}"
         )
     if known.partition != wanted.partition:
         raise ArchiveMismatchError(
-            f"{folder} is partitioned by {known.partition!r}, not by {wanted.partition!r}; "
+            f"{place} is partitioned by {known.partition!r}, not by {wanted.partition!r}; "
             f"give --partition {known.partition} or {choose}"
         )
     if known.filter != wanted.filter:
         held = f"holds the rows with {known.filter}" if known.filter else "holds all rows"
-        raise ArchiveMismatchError(f"{folder} {held}; give the same --filter or {choose}")
+        raise ArchiveMismatchError(f"{place} {held}; give the same --filter or {choose}")
     if known.columns != wanted.columns:
         names = [column.split(" ")[0] for column in known.columns]
         if (found := [column.split(" ")[0] for column in wanted.columns]) != names:
@@ -150,39 +127,30 @@ def check_same(folder: Path, known: ArchiveRecord, wanted: ArchiveRecord) -> Non
                 f"{what} {', '.join(columns)}" for what, columns in (("without", lacking), ("with", new)) if columns
             )
             raise ArchiveMismatchError(
-                f"{folder} holds other columns than the stream now has ({difference or 'another order'}); "
+                f"{place} holds other columns than the stream now has ({difference or 'another order'}); "
                 f"give --columns {','.join(names)} or {choose}"
             )
         changed = next(pair for pair in zip(known.columns, wanted.columns, strict=True) if pair[0] != pair[1])
         raise ArchiveMismatchError(
-            f"{folder} holds the column {changed[0]!r} but the server now gives {changed[1]!r}; {choose}"
+            f"{place} holds the column {changed[0]!r} but the server now gives {changed[1]!r}; {choose}"
         )
 
 
-def find_archives(folder: Path) -> list[Path]:
-    """The archives at a path: the folder itself, else its sub-folders of one stream each.
+def find_archives(storage: Storage) -> list[Storage]:
+    """The archives at a place: that itself, else those of one stream each below it.
 
     Raises:
-        ArchiveError: there is none, or the folder cannot be read.
+        ArchiveError: there is none, or the place cannot be read.
     """
-    with os_errors("read", folder):
-        if (folder / MANIFEST_NAME).exists():
-            return [folder]
-        found = sorted(path.parent for path in folder.glob(f"*/{MANIFEST_NAME}"))
+    if storage.exists(MANIFEST_NAME):
+        return [storage]
+    found = storage.below(MANIFEST_NAME)
     if not found:
-        raise ArchiveError(f"{folder} is no archive: it has no {MANIFEST_NAME}; name the folder that was archived into")
+        raise ArchiveError(f"{storage} is no archive: it has no {MANIFEST_NAME}; name the place that was archived into")
     return found
 
 
-def stray_files(folder: Path, manifest: Manifest) -> Iterator[Path]:
+def stray_files(storage: Storage, manifest: Manifest) -> Iterator[str]:
     """Files in the archive that its manifest does not record."""
-    own = {folder / MANIFEST_NAME, folder / LOCK_NAME}
-    for root, _, names in os.walk(folder, onerror=_raise):
-        for name in names:
-            path = Path(root, name)
-            if path not in own and path.relative_to(folder).as_posix() not in manifest.files:
-                yield path
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    known = manifest.files.keys() | {MANIFEST_NAME, LOCK_NAME}
+    return (path for path in storage.files() if path not in known)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from parquet_consumer.upkeep_cli import upkeep
-from parquet_consumer.values import COMPRESSIONS, Bounds, LedgerRange, Size
+from parquet_consumer.values import COMPRESSIONS, Bounds, LedgerRange, Place, Size
 from stellar_arrow_client.errors import ExitCode
 from stellar_arrow_client.options import (
     Choice,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from parquet_consumer.files import FileOptions
     from parquet_consumer.partitions import Partitioning
     from parquet_consumer.plan import Target
+    from parquet_consumer.storage import Storage
     from stellar_arrow_client.client import Client
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,12 @@ log = logging.getLogger(__name__)
     epilog="Also: parquet-consumer verify | gaps | info | prune OUTPUT; see 'parquet-consumer verify --help'.",
 )
 @client_options
-@click.argument("output", type=click.Path(file_okay=False, path_type=Path), help="Folder of the archive.")
+@click.argument(
+    "output",
+    type=Place(),
+    help="Where the archive is: a folder, or s3://bucket/prefix, gs://bucket/prefix, az://container/prefix; "
+    "?endpoint=URL, region=, account= may follow. Credentials come from the environment.",
+)
 @click.argument(
     "start",
     required=False,
@@ -121,7 +126,7 @@ log = logging.getLogger(__name__)
 def archive(
     *,
     client: Client,
-    output: Path,
+    output: Storage,
     start: int | None,
     end: int | None,
     bounds: Bounds | None,
@@ -176,38 +181,41 @@ def _run(
 
     exit_code: int = ExitCode.OK
     memory = Memory()
-    archives: dict[Path, Archive] = {}
+    archives: dict[str, Archive] = {}
     with ExitStack() as stack:
         for target in targets:
-            archives[target.folder] = Archive(target.folder)
-            stack.callback(archives[target.folder].close)
+            archives[str(target.storage)] = archive = Archive(target.storage)
+            stack.callback(archive.close)
             for first, last in target.gaps:
                 log.warning(
-                    "%s lacks ledgers %s to %s; fetch them with --range %s:%s", target.folder, first, last, first, last
+                    "%s lacks ledgers %s to %s; fetch them with --range %s:%s", target.storage, first, last, first, last
                 )
             if not target.missing:
-                log.info("%s: already complete", target.folder)
+                log.info("%s: already complete", target.storage)
         for parts in rounds(targets):
             jobs = [
-                Job(part, ParquetSink(archives[target.folder], partitioning, options, memory)) for target, part in parts
+                Job(part, ParquetSink(archives[str(target.storage)], partitioning, options, memory))
+                for target, part in parts
             ]
             results = run_all(jobs, client, options=run_options, checkpoint_seconds=interval * 60)
             exit_code = max(result.exit_code for result in results)
             if exit_code:
                 break
+    full: Target | None = None
     for target in targets:
-        click.echo(target.folder / partitioning.glob)
-        if not archives[target.folder].manifest.files:
-            log.info("%s: no row so far, hence no file", target.folder)
-    full = next((target for target in targets if archives[target.folder].manifest.files), None)
+        click.echo(target.storage.at(partitioning.glob))
+        if archives[str(target.storage)].manifest.files:
+            full = full or target
+        else:
+            log.info("%s: no row so far, hence no file", target.storage)
     if full is not None:
-        log.info("query it in DuckDB: SELECT * FROM '%s'", full.folder / partitioning.glob)
+        log.info("query it in DuckDB: SELECT * FROM '%s'", full.storage.at(partitioning.glob))
     return exit_code
 
 
 def _intention(target: Target, partitioning: Partitioning) -> str:
     """What a run would do, for ``--dry-run``."""
-    stream, place = target.request.stream, target.folder / partitioning.glob
+    stream, place = target.request.stream, target.storage.at(partitioning.glob)
     if not target.missing:
         return f"{stream}: already complete in {place}"
     ranges = ", ".join(

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stellar_arrow_client.errors import IntegrityError, InvalidRequestError, StellarArrowError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+from stellar_arrow_client.errors import (
+    AuthenticationError,
+    IntegrityError,
+    InvalidRequestError,
+    StellarArrowError,
+    UnavailableError,
+)
+from stellar_arrow_client.object_storage import CREDENTIALS, METADATA_SERVICE, first_line
 
 
 class ArchiveError(StellarArrowError):
@@ -21,6 +30,10 @@ class ArchiveMismatchError(InvalidRequestError):
 
 class ArchiveIntegrityError(IntegrityError):
     """The archive's manifest contradicts itself or its files."""
+
+
+class StorageUnavailableError(UnavailableError):
+    """The object storage of the archive cannot be reached, or does not answer."""
 
 
 _ADVICE = {
@@ -37,11 +50,32 @@ _DEFAULT_ADVICE = "check the disk and run the same command again: it goes on whe
 
 
 @contextmanager
-def os_errors(doing: str, path: Path) -> Iterator[None]:
-    """Turn an operating-system error into an :class:`ArchiveError` of one sentence that says what to do."""
+def storage_errors(doing: str, place: str | Path) -> Iterator[None]:
+    """Turn an error of the system, or of object storage, into one sentence that says what to do.
+
+    Raises:
+        ArchiveError: of the system.
+        AuthenticationError, StorageUnavailableError: of object storage.
+    """
     try:
         yield
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise _refused(doing, place) from error
+    except BaseError as error:
+        if METADATA_SERVICE in str(error):
+            raise _refused(doing, place) from error
+        raise StorageUnavailableError(
+            f"cannot {doing} {place}: {first_line(error)}; check the address and the network and run the same "
+            "command again: it goes on where it stopped"
+        ) from error
     except OSError as error:
+        if "NoSuchBucket" in str(error):  # the library raises FileNotFoundError
+            raise ArchiveError(f"there is no bucket for {place}; create it or choose another one") from error
         advice = _ADVICE.get(error.errno or 0, _DEFAULT_ADVICE)
-        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0].rstrip(".")
-        raise ArchiveError(f"cannot {doing} {path}: {reason}; {advice}") from error
+        reason = os.strerror(error.errno) if error.errno else first_line(error).rstrip(".")
+        raise ArchiveError(f"cannot {doing} {place}: {reason}; {advice}") from error
+
+
+def _refused(doing: str, place: str | Path) -> AuthenticationError:
+    credentials = CREDENTIALS.get(str(place).partition("://")[0], "the credentials")
+    return AuthenticationError(f"{place} refuses to let this user {doing} it: set {credentials}")

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from parquet_consumer.archive import file_name, temporary_name
-from parquet_consumer.errors import os_errors
+from parquet_consumer.errors import storage_errors
 from parquet_consumer.manifest import FileRecord
 from parquet_consumer.partitions import from_microseconds
-from stellar_arrow_client.checkpoint import sync_folder
+from parquet_consumer.storage import NewFile, Storage
 
 ROW_GROUP_BYTES: Final = 64 * 1024 * 1024
 """Most Arrow bytes that are held before they are written as a row group, however few rows they are."""
@@ -62,14 +57,14 @@ class Memory:
 
 
 class FileWriter:
-    """Writes the rows of one range of ledgers of one partition into a temporary file, then puts it in place.
+    """Writes the rows of one range of ledgers of one partition into a file that appears when it is complete.
 
     Rows are held until a row group is full, so that at most one row group is in memory.
     """
 
     def __init__(
         self,
-        archive: Path,
+        storage: Storage,
         folder: str,
         stream: str,
         first: int,
@@ -77,27 +72,26 @@ class FileWriter:
         options: FileOptions,
         memory: Memory,
     ) -> None:
-        self._archive = archive
+        self._storage = storage
         self.folder = folder
         self._stream = stream
         self._first = first
         self._schema = schema
         self._options = options
         self._memory = memory
-        self._place = archive / folder / temporary_name(stream, first)
         self._held: list[pa.RecordBatch] = []
         self._held_rows = 0
         self._held_bytes = 0
         self._rows = 0
         self._written_bytes = 0
         self._close_times: tuple[int, int] | None = None
-        self._file: pa.NativeFile | None = None
+        self._file: NewFile | None = None
         self._writer: pq.ParquetWriter | None = None
 
     @property
     def is_full(self) -> bool:
         """Whether the file has reached its size on disk."""
-        return self._file is not None and self._file.tell() >= self._options.max_file_size
+        return self._file is not None and self._file.stream.tell() >= self._options.max_file_size
 
     def add(self, rows: pa.RecordBatch) -> None:
         """Take the rows of whole ledgers.
@@ -123,16 +117,16 @@ class FileWriter:
         """Bytes on disk once the held rows are written, by how well those before were compressed."""
         if self._file is None:
             return self._held_bytes
-        size: int = self._file.tell()
+        size: int = self._file.stream.tell()
         return size + self._held_bytes * size / self._written_bytes
 
     def _write_row_group(self) -> None:
-        with os_errors("write", self._place):
+        with storage_errors("write", self._place):
+            if self._file is None:
+                self._file = self._storage.create(self.folder, self._stream, self._first)
             if self._writer is None:
-                self._place.parent.mkdir(parents=True, exist_ok=True)
-                self._file = pa.OSFile(str(self._place), "wb")
                 self._writer = pq.ParquetWriter(
-                    self._file,
+                    self._file.stream,
                     self._schema,
                     compression=self._options.compression,
                     sorting_columns=[pq.SortingColumn(0)],
@@ -146,8 +140,13 @@ class FileWriter:
         self._held, self._held_rows, self._held_bytes = [], 0, 0
         self._memory.hold(self, 0)
 
+    @property
+    def _place(self) -> str:
+        """What messages call the file."""
+        return self._storage.at(self.folder) if self._file is None else self._file.place
+
     def complete(self, last: int) -> FileRecord:
-        """Write what is held, make the file durable and give it its name.
+        """Write what is held, make the file durable and let it appear.
 
         Raises:
             ArchiveError: the disk is full or cannot be written.
@@ -157,26 +156,17 @@ class FileWriter:
         assert self._writer is not None
         assert self._file is not None
         assert self._close_times is not None
-        path = self._place.with_name(file_name(self._stream, self._first, last))
-        with os_errors("write", self._place):
+        with storage_errors("write", self._place):
             self._writer.close()
-            self._file.close()
-            with open(self._place, "rb") as written:
-                os.fsync(written.fileno())
-                digest = hashlib.file_digest(written, "sha256").hexdigest()
-                size = os.fstat(written.fileno()).st_size
-            self._place = self._place.rename(path)
-            sync_folder(path.parent)
-            for above in Path(self.folder).parents:
-                sync_folder(self._archive / above)
+            written = self._file.complete(last)
         oldest, newest = (from_microseconds(time).isoformat() for time in self._close_times)
         return FileRecord(
-            path=path.relative_to(self._archive).as_posix(),
+            path=written.path,
             first=self._first,
             last=last,
             rows=self._rows,
-            size=size,
-            sha256=digest,
+            size=written.size,
+            sha256=written.sha256,
             oldest=oldest,
             newest=newest,
         )
@@ -189,6 +179,4 @@ class FileWriter:
             self._writer.is_open = False
             self._writer = None
         if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
-            self._place.unlink(missing_ok=True)
+            self._file.abort()

@@ -10,38 +10,35 @@ Each line is one record and its checksum, ``{"crc32":"…","file":{…}}``:
     ledgers that had no row and belong to no file.
 ``pruned``
     files that were given up; their ledgers stay covered, so that they are not fetched again.
+``writer``
+    a run has begun, in a bucket. What an earlier one sends late then no longer fits, and is refused.
 
 Why a log: to record a file costs one appended line and one fsync, whatever the archive's size, where one rewritten
 document would cost as much as the archive has files; a prune of a thousand files is one line, so it happens wholly
 or not at all. A follower that completes a file every five minutes writes 30 MB of log in a year, which is read in
-half a second; so there is no compaction, and with it no moment at which the log is replaced.
+half a second; so there is no compaction. In a bucket, which cannot append, the log is one object that each append
+replaces by a longer one.
 
 A kill in the middle of an append leaves a torn last line. It is recognised by its checksum and taken back by the
-next writer; a bad line anywhere else is an error. Appends hold a lock on the log, so that ``prune`` works beside a
-running writer; each first reads what the other has appended.
+next writer; a bad line anywhere else is an error. An append first reads what others have appended, and none can do so
+in between, so that ``prune`` works beside a running writer.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from parquet_consumer.errors import ArchiveIntegrityError, os_errors
+from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, storage_errors
+from parquet_consumer.names import is_safe
 from parquet_consumer.ranges import LedgerRanges
-from stellar_arrow_client.checkpoint import sync_folder
+from parquet_consumer.storage import OvertakenError, Storage
 from stellar_arrow_client.request import MAX_LEDGER
 
 MANIFEST_NAME: Final = "_manifest.jsonl"
-_SAFE_PATH = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9=_.+-]*/)*[A-Za-z0-9_]+-[0-9]{10}-[0-9]{10}\.parquet")
-
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?\+00:00")
 
 
@@ -111,9 +108,17 @@ class PrunedRecord:
     paths: list[str]
 
 
-Record = ArchiveRecord | FileRecord | EmptyRecord | PrunedRecord
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterRecord:
+    """A run has begun; only what it records counts from here on."""
+
+    KIND: ClassVar[str] = "writer"
+    token: str
+
+
+Record = ArchiveRecord | FileRecord | EmptyRecord | PrunedRecord | WriterRecord
 _KINDS: Final[dict[str, type[Record]]] = {
-    cls.KIND: cls for cls in (ArchiveRecord, FileRecord, EmptyRecord, PrunedRecord)
+    cls.KIND: cls for cls in (ArchiveRecord, FileRecord, EmptyRecord, PrunedRecord, WriterRecord)
 }
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "str": (str,),
@@ -140,70 +145,66 @@ class Manifest:
         ArchiveError: the log cannot be read or written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / MANIFEST_NAME
+    def __init__(self, storage: Storage) -> None:
+        self.path = storage.at(MANIFEST_NAME)
         self.archive: ArchiveRecord | None = None
         self.files: dict[str, FileRecord] = {}
         self.covered = LedgerRanges()
         self.pruned = 0
         self.torn = False
+        self._log = storage.log(MANIFEST_NAME)
         self._read = 0
         self._lines = 0
+        self._writer = self._own = ""
 
     @classmethod
-    def load(cls, folder: Path) -> Manifest:
-        """Read the log of an archive; a folder without one gives an empty manifest."""
-        manifest = cls(folder)
-        with os_errors("read", manifest.path):
-            try:
-                log = os.open(manifest.path, os.O_RDONLY)
-            except FileNotFoundError:
-                return manifest
-            try:
-                manifest._catch_up(log)
-            finally:
-                os.close(log)
+    def load(cls, storage: Storage) -> Manifest:
+        """Read the log of an archive; a place without one gives an empty manifest."""
+        manifest = cls(storage)
+        with storage_errors("read", manifest.path):
+            manifest._catch_up(manifest._log.read(0))
         return manifest
 
     def repair(self) -> None:
         """Take back a torn last line."""
-        with os_errors("repair", self.path), self._locked() as log:
-            self._catch_up(log)
-            os.ftruncate(log, self._read)
-            os.fsync(log)
-            self.torn = False
+        self._extend(None)
+        self.torn = False
+
+    def claim(self, token: str) -> None:
+        """From here on, nothing may be recorded by another run.
+
+        Raises:
+            ArchiveError: by :meth:`append`, once another run has claimed the archive.
+        """
+        self._extend(WriterRecord(token=token))
+        self._own = token
 
     def append(self, record: Record) -> None:
         """Make a record durable, then count it in."""
-        with os_errors("record in", self.path), self._locked() as log:
-            self._catch_up(log)
-            self._check(record)
-            line = _to_line(record)
-            os.ftruncate(log, self._read)
-            try:
-                _write_all(log, line, self._read)
-                os.fsync(log)
-            except OSError:
-                os.ftruncate(log, self._read)
-                raise
-            if self._read == 0:
-                sync_folder(self.path.parent)
+        self._extend(record)
+
+    def _extend(self, record: Record | None) -> None:
+        line = b"" if record is None else _to_line(record)
+        with storage_errors("record in", self.path):
+            while True:
+                with self._log.changing() as log:
+                    self._catch_up(log.read(self._read))
+                    if self._own and self._writer != self._own:
+                        raise ArchiveError(f"another process has begun to write to {self.path}; this one must end")
+                    if record is not None:
+                        self._check(record)
+                    try:
+                        log.write(self._read, line)
+                    except OvertakenError:
+                        continue
+                break
+        if record is not None:
             self._apply(record)
             self._read += len(line)
             self._lines += 1
 
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        log = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX)
-            yield log
-        finally:
-            os.close(log)
-
-    def _catch_up(self, log: int) -> None:
+    def _catch_up(self, text: bytes) -> None:
         """Count in what stands in the log behind what was read before."""
-        text = b"".join(_read_all(log, self._read))
         lines = text.splitlines(keepends=True)
         self.torn = False
         for number, line in enumerate(lines):
@@ -232,7 +233,7 @@ class Manifest:
                     raise self._damaged("it prunes files that are not recorded")
 
     def _check_file(self, record: FileRecord) -> None:
-        if not _SAFE_PATH.fullmatch(record.path) or record.path in self.files:
+        if not is_safe(record.path) or record.path in self.files:
             raise self._damaged(f"{record.path!r} is not the path of a new file of the archive")
         for time in (record.oldest, record.newest):
             if not _TIME.fullmatch(time):
@@ -251,6 +252,8 @@ class Manifest:
                 for path in record.paths:
                     del self.files[path]
                 self.pruned += len(record.paths)
+            case WriterRecord():
+                self._writer = record.token
 
     def _damaged(self, fault: str) -> ArchiveIntegrityError:
         return ArchiveIntegrityError(
@@ -285,15 +288,3 @@ def _record(cls: type[Record], values: dict[str, Any]) -> Record:
         if isinstance(value, list) and not all(isinstance(item, str) for item in value):
             raise TypeError(field.name)
     return cls(**values)
-
-
-def _read_all(log: int, offset: int) -> Iterator[bytes]:
-    while block := os.pread(log, 1 << 20, offset):
-        yield block
-        offset += len(block)
-
-
-def _write_all(log: int, data: bytes, offset: int) -> None:
-    while data:
-        written = os.pwrite(log, data, offset)
-        data, offset = data[written:], offset + written

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -14,6 +13,7 @@ from parquet_consumer.errors import ArchiveMismatchError
 from parquet_consumer.manifest import MANIFEST_NAME, Manifest
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import REQUIRED_COLUMNS
+from parquet_consumer.storage import Storage
 from stellar_arrow_client.client import Client
 from stellar_arrow_client.errors import UnknownStreamError
 from stellar_arrow_client.options import did_you_mean
@@ -27,14 +27,14 @@ class Target:
     """One stream and its archive.
 
     Attributes:
-        folder: of the archive.
+        storage: of the archive.
         schema: of the stream.
         request: what is asked for, whether or not the archive holds parts of it.
         missing: the sub-ranges to fetch, ascending; the end of the last one is None to follow the tip.
         gaps: ranges that a request which goes on where the archive ends leaves missing.
     """
 
-    folder: Path
+    storage: Storage
     schema: pa.Schema
     request: StreamRequest
     missing: tuple[StreamRequest, ...]
@@ -42,7 +42,7 @@ class Target:
 
 
 def plan_targets(
-    client: Client, output: Path, streams: Sequence[str], wanted: StreamRequest, partitioning: Partitioning
+    client: Client, output: Storage, streams: Sequence[str], wanted: StreamRequest, partitioning: Partitioning
 ) -> list[Target]:
     """What to fetch for each stream; ``wanted`` gives range, columns and filter.
 
@@ -56,7 +56,8 @@ def plan_targets(
     names = _resolve(client, streams)
     _check_layout(output, names)
     return [
-        _plan_target(client, output if len(names) == 1 else output / name, name, wanted, partitioning) for name in names
+        _plan_target(client, output if len(names) == 1 else output.within(name), name, wanted, partitioning)
+        for name in names
     ]
 
 
@@ -76,30 +77,30 @@ def _resolve(client: Client, streams: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _check_layout(output: Path, names: Sequence[str]) -> None:
+def _check_layout(output: Storage, names: Sequence[str]) -> None:
     """One folder holds one stream: refuse to nest archives."""
     if len(names) == 1:
-        inner = sorted(path.parent.name for path in output.glob(f"*/{MANIFEST_NAME}"))
+        inner = [str(place).rpartition("/")[2] for place in output.below(MANIFEST_NAME)]
         if inner:
             raise ArchiveMismatchError(
-                f"{output} holds an archive for each of {', '.join(inner)}; write to {output / names[0]}"
+                f"{output} holds an archive for each of {', '.join(inner)}; write to {output.at(names[0])}"
             )
-    elif (output / MANIFEST_NAME).exists():
+    elif output.exists(MANIFEST_NAME):
         raise ArchiveMismatchError(f"{output} is an archive of one stream; choose another folder for several")
 
 
 def _plan_target(
-    client: Client, folder: Path, stream: str, wanted: StreamRequest, partitioning: Partitioning
+    client: Client, storage: Storage, stream: str, wanted: StreamRequest, partitioning: Partitioning
 ) -> Target:
     columns = wanted.columns
     if columns is not None:
         columns = (*REQUIRED_COLUMNS, *(name for name in columns if name not in REQUIRED_COLUMNS))
     schema = client.schema(stream, columns)
-    manifest = Manifest.load(folder)
+    manifest = Manifest.load(storage)
     start = wanted.start if wanted.start is not None else _begin(client, manifest)
     request = StreamRequest(stream, start, wanted.end, columns, wanted.filter)
     if manifest.archive is not None:
-        check_same(folder, manifest.archive, describe(schema, request, partitioning))
+        check_same(storage, manifest.archive, describe(schema, request, partitioning))
     missing = [request]
     if start is not None:
         missing = [
@@ -107,7 +108,7 @@ def _plan_target(
             for first, last in manifest.covered.missing(start, wanted.end)
         ]
     gaps = manifest.covered.gaps() if wanted.start is None else []
-    return Target(folder=folder, schema=schema, request=request, missing=tuple(missing), gaps=tuple(gaps))
+    return Target(storage=storage, schema=schema, request=request, missing=tuple(missing), gaps=tuple(gaps))
 
 
 def _begin(client: Client, manifest: Manifest) -> int | None:

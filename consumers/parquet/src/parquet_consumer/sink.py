@@ -117,7 +117,7 @@ class ParquetSink:
             if self._file is None:
                 assert self._folder is not None
                 self._file = FileWriter(
-                    self._archive.folder,
+                    self._archive.storage,
                     self._folder,
                     self._stream,
                     self._first,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from parquet_consumer.values import Age
+from parquet_consumer.values import Age, Place
 from stellar_arrow_client.errors import ExitCode, IntegrityError
 from stellar_arrow_client.options import Group, option, standard_options
 
 if TYPE_CHECKING:
     from parquet_consumer.manifest import Manifest
+    from parquet_consumer.storage import Storage
 
 
 @click.group("parquet-consumer", cls=Group)
@@ -22,14 +22,15 @@ def upkeep() -> None:
 
 
 def _output_argument(function: Any) -> Any:
-    path = click.Path(exists=True, file_okay=False, path_type=Path)
-    return click.argument("output", type=path, help="Folder that was archived into.")(function)
+    return click.argument(
+        "output", type=Place(exists=True), help="The folder, or s3://, gs:// or az:// prefix, that was archived into."
+    )(function)
 
 
 @upkeep.command()
 @_output_argument
 @standard_options("parquet-consumer")
-def verify(output: Path) -> int:
+def verify(output: Storage) -> int:
     """See that an archive is whole.
 
     Reads every file that is recorded: its size, checksum, ledgers and folder must be as recorded, and no other file
@@ -40,13 +41,13 @@ def verify(output: Path) -> int:
     from parquet_consumer.upkeep import faults
 
     found = 0
-    for folder in find_archives(output):
+    for archive in find_archives(output):
         before = found
-        for fault in faults(folder):
+        for fault in faults(archive):
             found += 1
             click.echo(fault)
         if found == before:
-            click.echo(f"{folder} {_soundness(Manifest.load(folder))}", err=True)
+            click.echo(f"{archive} {_soundness(Manifest.load(archive))}", err=True)
     if found:
         raise IntegrityError(f"{output} is not whole: {found} fault{'s' if found > 1 else ''}, listed on stdout")
     return ExitCode.OK
@@ -65,7 +66,7 @@ def _soundness(manifest: Manifest) -> str:
 @upkeep.command()
 @_output_argument
 @standard_options("parquet-consumer")
-def gaps(output: Path) -> int:
+def gaps(output: Storage) -> int:
     """List the ledgers that lack between the first and the last one.
 
     Each gap is a line on stdout, START:END as --range takes it; the exit code is 4 if there is one.
@@ -73,11 +74,12 @@ def gaps(output: Path) -> int:
     from parquet_consumer.archive import find_archives
     from parquet_consumer.manifest import Manifest
 
-    folders, lacking = find_archives(output), 0
-    for folder in folders:
-        for first, last in Manifest.load(folder).covered.gaps():
+    archives, lacking = find_archives(output), 0
+    for archive in archives:
+        name = str(archive).rpartition("/")[2]
+        for first, last in Manifest.load(archive).covered.gaps():
             lacking += last - first + 1
-            click.echo(f"{first}:{last}" if len(folders) == 1 else f"{folder.name}\t{first}:{last}")
+            click.echo(f"{first}:{last}" if len(archives) == 1 else f"{name}\t{first}:{last}")
     if lacking:
         raise IntegrityError(f"{output} lacks {lacking} ledgers; fetch them with --range")
     return ExitCode.OK
@@ -86,26 +88,26 @@ def gaps(output: Path) -> int:
 @upkeep.command()
 @_output_argument
 @standard_options("parquet-consumer")
-def info(output: Path) -> None:
+def info(output: Storage) -> None:
     """Say what an archive holds."""
     from parquet_consumer.archive import find_archives
     from parquet_consumer.manifest import Manifest
 
-    for folder in find_archives(output):
-        for name, value in _facts(folder, Manifest.load(folder)):
+    for archive in find_archives(output):
+        for name, value in _facts(archive, Manifest.load(archive)):
             click.echo(f"{name + ':':<11}{value}")
 
 
-def _facts(folder: Path, manifest: Manifest) -> list[tuple[str, object]]:
+def _facts(storage: Storage, manifest: Manifest) -> list[tuple[str, object]]:
     from parquet_consumer.partitions import Partitioning
 
     if manifest.archive is None:
-        return [("archive", f"{folder} (nothing archived yet)")]
+        return [("archive", f"{storage} (nothing archived yet)")]
     files = list(manifest.files.values())
     covered = [f"{first} to {last}" for first, last in manifest.covered]
     times = [min(file.oldest for file in files), max(file.newest for file in files)] if files else []
     return [
-        ("archive", folder / Partitioning.parse(manifest.archive.partition).glob),
+        ("archive", storage.at(Partitioning.parse(manifest.archive.partition).glob)),
         ("stream", manifest.archive.stream),
         ("network", manifest.archive.network or "not known"),
         ("columns", ", ".join(manifest.archive.columns)),
@@ -130,7 +132,7 @@ def _facts(folder: Path, manifest: Manifest) -> list[tuple[str, object]]:
 )
 @option("--dry-run", is_flag=True, help="List the files only.")
 @standard_options("parquet-consumer")
-def prune(output: Path, older_than: datetime, dry_run: bool) -> None:
+def prune(output: Storage, older_than: datetime, dry_run: bool) -> None:
     """Delete old files.
 
     The deleted files are listed on stdout. Their ledgers stay recorded, so that no run fetches them again. May be
@@ -140,9 +142,9 @@ def prune(output: Path, older_than: datetime, dry_run: bool) -> None:
     from parquet_consumer.upkeep import prune
 
     files = size = 0
-    for folder in find_archives(output):
-        for record in prune(folder, older_than, dry_run=dry_run):
-            click.echo(folder / record.path)
+    for archive in find_archives(output):
+        for record in prune(archive, older_than, dry_run=dry_run):
+            click.echo(archive.at(record.path))
             files, size = files + 1, size + record.size
     verb = "would be deleted" if dry_run else "deleted"
     click.echo(

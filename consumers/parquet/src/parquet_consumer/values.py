@@ -1,14 +1,20 @@
-"""Values of the command line: compressions, sizes, ages and ledger ranges."""
+"""Values of the command line: compressions, places, sizes, ages and ledger ranges."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_client.object_storage import is_object_address
 from stellar_arrow_client.options import LedgerNumber
+
+if TYPE_CHECKING:
+    from parquet_consumer.storage import Storage
 
 COMPRESSIONS: Final = ("zstd", "snappy", "gzip", "lz4", "brotli", "none")
 """Compressions of a Parquet file."""
@@ -17,6 +23,31 @@ _SIZE = re.compile(r"([0-9]{1,15})\s*(?:([KMGT])(?:i?B)?|B)?", re.IGNORECASE)
 _SIZE_UNITS: Final = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _AGE = re.compile(r"([0-9]{1,6})([hdw])", re.IGNORECASE)
 _AGE_UNITS: Final = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+class Place(click.ParamType["Storage"]):
+    """Where an archive is: a folder, or a prefix of a bucket.
+
+    Args:
+        exists: whether a folder must be there already.
+    """
+
+    name = "place"
+
+    def __init__(self, *, exists: bool = False) -> None:
+        self._folder = click.Path(exists=exists, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Storage:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        from parquet_consumer.storage import open_storage
+
+        if not is_object_address(value):
+            self._folder.convert(value, param, ctx)
+        try:
+            return open_storage(value)
+        except InvalidRequestError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Size(click.ParamType[int]):

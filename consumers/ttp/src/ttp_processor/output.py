@@ -51,20 +51,21 @@ def write_parquet(
     """An archive of parquet-consumer, partitioned by day, with all columns of the stream; the exit code."""
     from parquet_consumer.archive import Archive  # loads slowly
     from parquet_consumer.files import FileOptions
+    from parquet_consumer.folders import Folder
     from parquet_consumer.partitions import Partitioning
     from parquet_consumer.plan import plan_targets
     from parquet_consumer.sink import ParquetSink
 
     partitioning = Partitioning.parse("hive")
     wanted = StreamRequest(STREAM, start, end, None, condition)
-    [target] = plan_targets(client, output, [STREAM], wanted, partitioning)
-    with closing(Archive(target.folder)) as archive:
+    [target] = plan_targets(client, Folder(output), [STREAM], wanted, partitioning)
+    with closing(Archive(target.storage)) as archive:
         for part in target.missing:
             sink = ParquetSink(archive, partitioning, FileOptions())
             result = run(sink, client, part, options=options, checkpoint_seconds=checkpoint_seconds)
             if result.exit_code:
                 return result.exit_code
-    print(target.folder / partitioning.glob)
+    print(target.storage.at(partitioning.glob))
     return ExitCode.OK
 
 
