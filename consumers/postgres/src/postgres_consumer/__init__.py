@@ -1,0 +1,1 @@
+"""Writes Stellar streams from Arrow Flight into PostgreSQL, each row exactly once."""

@@ -1,0 +1,143 @@
+"""The command ``postgres-consumer``."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from stellar_arrow_client.options import (
+    Choice,
+    Command,
+    RunOptions,
+    Selection,
+    client_options,
+    option,
+    request_options,
+    run_cli,
+    run_options,
+    standard_options,
+)
+
+if TYPE_CHECKING:
+    from stellar_arrow_client.client import Client
+
+
+@click.command("postgres-consumer", cls=Command)
+@client_options
+@click.argument(
+    "database",
+    help="URI or key=value text of libpq, such as postgresql://user@host/name or service=stellar; what it leaves out "
+    "comes from the PG… environment variables.",
+)
+@request_options()
+@option(
+    "--stream",
+    "streams",
+    multiple=True,
+    default=["payments"],
+    metavar="NAME[,…]",
+    help="Streams to write, with commas between them, or 'all'; may be repeated. Each goes into a table of its own.",
+)
+@option("--schema", default="public", metavar="NAME", help="Schema of the tables; created when it is not there.")
+@option("--table", metavar="NAME", help="Name of the table of the one stream; that of the stream when left out.")
+@option(
+    "--partition-ledgers",
+    type=click.IntRange(1, 2**32),
+    metavar="LEDGERS",
+    help="Make new tables partitioned by ranges of so many ledgers; a table cannot be changed later.",
+)
+@option(
+    "--index",
+    "indexes",
+    default="transaction_id,operation_id",
+    metavar="NAME,…",
+    help="Columns to index, each for itself, where a stream has them; 'none' for none.",
+)
+@option(
+    "--schema-change",
+    type=Choice(["refuse", "add"]),
+    default="refuse",
+    help="What to do with columns that a stream has and its table lacks.",
+)
+@option(
+    "--parallel",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="Ranges of each stream that are read and written at the same time, before the tip is followed.",
+)
+@option(
+    "--commit-rows",
+    type=click.IntRange(1, 10_000_000),
+    default=100_000,
+    help="Rows after which a transaction ends at the latest.",
+)
+@option(
+    "--commit-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    metavar="SECONDS",
+    help="Time after which a transaction ends at the latest.",
+)
+@option("--dry-run", is_flag=True, help="Say what would be read and into which tables it would go; write nothing.")
+@run_options
+@standard_options("postgres-consumer")
+def load(
+    *,
+    client: Client,
+    database: str,
+    selection: Selection,
+    streams: tuple[str, ...],
+    schema: str,
+    table: str | None,
+    partition_ledgers: int | None,
+    indexes: str,
+    schema_change: str,
+    parallel: int,
+    commit_rows: int,
+    commit_seconds: float,
+    dry_run: bool,
+    run_options: RunOptions,
+) -> int:
+    """Write streams of SERVER into tables of the PostgreSQL DATABASE.
+
+    Rows and the position are committed together, and only ledgers that a table lacks are read, so that the same command
+    can be given again after any interruption. At the end the names of the tables are printed.
+    """
+    from postgres_consumer.plan import NONE, Wanted, find_streams, with_ledger
+    from postgres_consumer.run import Writing, run
+    from postgres_consumer.session import Database
+    from postgres_consumer.tables import Table
+
+    stop = threading.Event()
+    target = Database(database, client.retry, stop)
+    selected = replace(selection, columns=with_ledger(selection.columns))
+    found = find_streams(client, streams)
+    if table is not None and len(found) > 1:
+        raise click.UsageError("--table names the table of one stream; leave it out for several")
+    wanted = [
+        Wanted(
+            table=Table(schema, table or name),
+            schema=client.schema(name, selected.columns),
+            request=selected.request(name),
+            description=description,
+            partition_ledgers=partition_ledgers,
+            indexes=() if indexes == NONE else tuple(part.strip() for part in indexes.split(",")),
+        )
+        for name, description in found.items()
+    ]
+    writing = Writing(
+        add_columns=schema_change == "add",
+        parallel=parallel,
+        commit_rows=commit_rows,
+        commit_seconds=commit_seconds,
+        dry_run=dry_run,
+    )
+    return run(client, target, wanted, writing, run_options)
+
+
+def main() -> None:
+    """Entry point of the script."""
+    run_cli(load)
