@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -20,17 +21,20 @@ import pyarrow.flight as flight
 from stellar_arrow_client import request as wire
 from stellar_arrow_client.display import PREVIEWED_ROWS, Preview, html_table, text_table
 from stellar_arrow_client.errors import IntegrityError, InvalidRequestError, StellarArrowError, UnavailableError
+from stellar_arrow_client.parallel import read_shared
 from stellar_arrow_client.policy import RetryPolicy
 from stellar_arrow_client.request import Cursor, StreamRequest
+from stellar_arrow_client.servers import Credentials, Servers
 from stellar_arrow_client.stream import read_stream
 from stellar_arrow_client.timeline import first_closed_at
-from stellar_arrow_client.transport import Address, connect, typed_error
+from stellar_arrow_client.transport import Address, typed_error
 
 if TYPE_CHECKING:
     from stellar_arrow_client.checkpointed import CheckpointedStream
     from stellar_arrow_client.rows import Rows
 
 CALL_SECONDS: Final = 30.0
+PARALLEL: Final = 8
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_LEDGER: Final = 2
 """The first that closed: ledger 1 is made, not closed, and sources begin with either."""
@@ -87,6 +91,8 @@ class Client:
         client_cert, client_key: PEM certificate chain and private key with which the client shows who it is, to a
             server that asks for that.
         retry: how long to go on trying; see :class:`~stellar_arrow_client.policy.RetryPolicy`.
+        parallel: how many servers one stream is read from at a time, at most, where the server names several that
+            share its work.
 
     Raises:
         InvalidRequestError: the address is not one. The server itself is first contacted by a call; every
@@ -102,11 +108,15 @@ class Client:
         client_cert: bytes | None = None,
         client_key: bytes | None = None,
         retry: RetryPolicy | None = None,
+        parallel: int = PARALLEL,
     ) -> None:
         self.address = Address.parse(server)
         self.retry = retry or RetryPolicy()
-        self._headers = _authorization(token, self.address)
-        self._flight = connect(self.address, tls_roots, client_cert, client_key)
+        self.parallel = parallel
+        credentials = Credentials(token, tls_roots, client_cert, client_key)
+        self._headers = credentials.headers(self.address)
+        self._flight = credentials.connect(self.address)
+        self._servers = Servers((self.address, self._flight), credentials, self.latest_ledger)
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +128,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; a stream that is still being read breaks."""
+        self._servers.close()
         self._flight.close()
 
     def streams(self) -> StreamList:
@@ -235,12 +246,26 @@ class Client:
         request = as_request(request)
         if resume is not None and request.end is not None and resume > request.end:
             return _nothing()
-        return read_stream(
-            request if resume is None else request.resumed_at(resume),
-            self._open,
-            self._translate,
-            stop=stop or threading.Event(),
+        stop = stop or threading.Event()
+        alone = partial(
+            read_stream,
+            open_reader=self._open,
+            translate=self._translate,
+            stop=stop,
             retry=retry or self.retry,
+            heartbeats=heartbeats,
+            on_reconnect=on_reconnect,
+        )
+        rest = request if resume is None else request.resumed_at(resume)
+        if self.parallel < 2:
+            return alone(rest)
+        return read_shared(
+            rest,
+            self._servers.share,
+            alone,
+            most=self.parallel,
+            idle_timeout=self.retry.idle_timeout,
+            stop=stop,
             heartbeats=heartbeats,
             on_reconnect=on_reconnect,
         )
@@ -363,13 +388,3 @@ def _described(descriptor: flight.FlightDescriptor) -> StreamRequest:
 
 def _nothing() -> Generator[tuple[pa.RecordBatch, Cursor], None, None]:
     yield from ()
-
-
-def _authorization(token: str | None, address: Address) -> list[tuple[bytes, bytes]]:
-    if token is None:
-        return []
-    if not token.isascii() or not token.isprintable() or not token:
-        raise InvalidRequestError("the token is not a line of printable ASCII characters")
-    if not address.tls and not address.is_loopback:
-        log.warning("the token travels to %s unencrypted; use grpc+tls://", address)
-    return [(b"authorization", f"Bearer {token}".encode())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ os.environ.setdefault("ACERO_ALIGNMENT_HANDLING", "ignore")
 
 DEFAULT_PORT: Final = 8815
 MAX_MESSAGE_BYTES: Final = 1 << 30
+
+log = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(
     r"(?:(?P<scheme>grpc|grpc\+tcp|grpc\+tls)://)?"
@@ -99,6 +102,21 @@ def connect(
             ("grpc.max_reconnect_backoff_ms", 1000),
         ],
     )
+
+
+def authorization(token: str | None, address: Address) -> list[tuple[bytes, bytes]]:
+    """The headers that carry a bearer token.
+
+    Raises:
+        InvalidRequestError: it cannot be one.
+    """
+    if token is None:
+        return []
+    if not token.isascii() or not token.isprintable() or not token:
+        raise InvalidRequestError("the token is not a line of printable ASCII characters")
+    if not address.tls and not address.is_loopback:
+        log.warning("the token travels to %s unencrypted; use grpc+tls://", address)
+    return [(b"authorization", f"Bearer {token}".encode())]
 
 
 def typed_error(error: Exception, address: Address) -> StellarArrowError:
