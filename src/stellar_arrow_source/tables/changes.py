@@ -142,7 +142,7 @@ KEY_NEEDS: Final[tuple[Expression, ...]] = (CHANGE_END, _DURABILITY, _CODE_HASH)
 
 def change_types(frame: Frame) -> Integers:
     """int64 (rows,): ``LedgerEntryChangeType``."""
-    return frame.words(CHANGE_TYPE)
+    return frame.once(change_types, lambda: frame.words(CHANGE_TYPE))
 
 
 def is_removed(frame: Frame) -> Mask:
@@ -159,7 +159,7 @@ def entry_types(frame: Frame) -> Integers:
         words_at(frame.batch.words, _entries(frame), out)
         return out
 
-    return frame.once("entry types", read)
+    return frame.once(entry_types, read)
 
 
 def _entries(frame: Frame) -> Integers:
@@ -241,14 +241,12 @@ def _check_operations(batch: Batch) -> None:
 
 
 def take(frame: Frame, chosen: Integers) -> Frame:
-    """The rows ``chosen`` of a frame of changes, with what is known of their keys."""
+    """The rows ``chosen`` of a frame of changes, with what is known of them."""
     part = Frame(frame.batch, frame.ledger[chosen], {CHANGE.name: frame.rows[CHANGE.name][chosen]})
-    found: Keys | None = frame.known(keys)
-    if found is not None:
-        part.once(keys, lambda: Keys(found.words, found.start[chosen], found.end[chosen]))
-    hashes: Digests | None = frame.known(key_hashes)
-    if hashes is not None:
-        part.once(key_hashes, lambda: hashes[chosen])
+    for fact in (change_types, entry_types, key_hashes):
+        values = frame.known(fact)
+        if values is not None:
+            part.once(fact, lambda values=values: values.take(chosen, axis=0))  # type: ignore[misc]
     return part
 
 
@@ -273,35 +271,41 @@ def operation_ordinals(frame: Frame) -> Integers:
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """LedgerKeys in XDR: key i is ``words[start[i]:end[i]]``."""
+class _Keys:
+    """Where the LedgerKeys lie: key i is the word ``type[i]``, then ``start[i]`` to ``end[i]``, mostly in one piece."""
 
-    words: NDArray[np.uint32]
+    type: Integers
     start: Integers
     end: Integers
 
 
-def keys(frame: Frame) -> Keys:
-    """The LedgerKey of each entry changed."""
-    return frame.once(keys, lambda: _keys(frame))
+def _keys(frame: Frame) -> _Keys:
+    def read() -> _Keys:
+        entry, start, end = _entries(frame), np.empty(frame.length, np.int64), np.empty(frame.length, np.int64)
+        removed_end, durability, code_hash = map(frame.positions, (REMOVED_END, _DURABILITY, _CODE_HASH))
+        key_bounds(frame.batch.words, entry, removed_end, durability, code_hash, start, end)
+        return _Keys(entry, start, end)
+
+    return frame.once(_keys, read)
 
 
-def _keys(frame: Frame) -> Keys:
-    words, entry = frame.batch.words, _entries(frame)
-    start, end = np.empty(frame.length, np.int64), np.empty(frame.length, np.int64)
-    removed_end, durability, code_hash = map(frame.positions, (REMOVED_END, _DURABILITY, _CODE_HASH))
-    total = key_bounds(words, entry, removed_end, durability, code_hash, start, end)
-    copied = np.zeros(total + 1, np.uint32)
-    copy_keys(words, entry, start, end, copied)
-    return Keys(copied, start, end)
+def copied_keys(frame: Frame, chosen: Integers | slice = slice(None)) -> tuple[NDArray[np.uint32], Integers, Integers]:
+    """The LedgerKeys of entries changed: words, and where in them each key starts and ends, int64 (chosen,)."""
+    found = _keys(frame)
+    type, start, end = found.type[chosen], found.start[chosen], found.end[chosen]
+    ends = np.cumsum(end - start + 1) + 1  # word 0 is never data
+    starts = np.concatenate([np.ones(1, np.int64), ends])[: len(ends)]
+    copied = np.zeros(int(ends[-1]) if len(ends) else 1, np.uint32)
+    copy_keys(frame.batch.words, type, start, end, copied)
+    return copied, starts, ends
 
 
 def _repeats(frame: Frame) -> Mask:
     """bool (rows,): whether the key is that of the row before."""
 
     def read() -> Mask:
-        found, repeated = keys(frame), np.empty(frame.length, np.bool_)
-        repeated_keys(found.words, found.start, found.end, repeated)
+        found, repeated = _keys(frame), np.empty(frame.length, np.bool_)
+        repeated_keys(frame.batch.words, found.type, found.start, found.end, repeated)
         return repeated
 
     return frame.once(_repeats, read)
@@ -320,9 +324,14 @@ def key_hashes(frame: Frame) -> Digests:
     """uint32 (rows, 8): SHA-256 of each LedgerKey."""
 
     def read() -> Digests:
-        found, new = keys(frame), ~_repeats(frame)
-        digests = hash_spans(found.words, found.start[new], found.end[new])
-        hashes: Digests = digests[np.cumsum(new) - 1]
+        found, repeated = _keys(frame), _repeats(frame)
+        new = np.flatnonzero(~repeated)
+        type, start, end = found.type[new], found.start[new], found.end[new]
+        in_one_piece = start == type + 1
+        digests = hash_spans(frame.batch.words, type * in_one_piece, end * in_one_piece)
+        others = np.flatnonzero(~in_one_piece)
+        digests[others] = hash_spans(*copied_keys(frame, new[others]))
+        hashes: Digests = digests[np.cumsum(~repeated) - 1]
         return hashes
 
     return frame.once(key_hashes, read)

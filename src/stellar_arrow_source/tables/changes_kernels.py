@@ -44,16 +44,18 @@ def order_changes(ledger_rows: Positions, phases: Positions, number: int, order:
 
 
 @kernel
-def repeated_keys(words: Words, start: Positions, end: Positions, repeated: Mask) -> None:
+def repeated_keys(words: Words, type: Positions, start: Positions, end: Positions, repeated: Mask) -> None:
     """Which keys are that of the row before.
 
     Args:
-        words, start, end: (n,) the keys' words.
+        type, start, end: int64 (n,), where the keys lie: a word, then the words from start to end.
         repeated: bool (n,) (out).
     """
     for i in range(start.shape[0]):
         length = end[i] - start[i]
         same = i > 0 and end[i - 1] - start[i - 1] == length
+        if same:
+            same = words[np.uint64(type[i])] == words[np.uint64(type[i - 1])]
         k = 0
         while same and k < length:
             same = words[np.uint64(start[i] + k)] == words[np.uint64(start[i - 1] + k)]
@@ -70,7 +72,7 @@ def key_bounds(
     code_hash: Positions,
     start: Positions,
     end: Positions,
-) -> int:
+) -> None:
     """Where, in an entry, the words of its LedgerKey lie that follow the key's type.
 
     Args:
@@ -78,11 +80,7 @@ def key_bounds(
         removed_end: int64 (n,), the end of the LedgerKey of an entry removed, else 0.
         durability, code_hash: int64 (n,), positions of those fields of contract data and contract code, else 0.
         start, end: int64 (n,) (out).
-
-    Returns:
-        the words of all keys, their types included.
     """
-    total = 0
     for i in range(entry.shape[0]):
         p = entry[i]
         first = p + 1
@@ -116,40 +114,41 @@ def key_bounds(
         else:
             last = first + _HASH_WORDS  # the id of a liquidity pool, the keyHash of a TTL
         start[i], end[i] = first, last
-        total += 1 + last - first
-    return total
 
 
 @kernel
-def copy_keys(words: Words, entry: Positions, start: Positions, end: Positions, keys: Words) -> None:
-    """Write the LedgerKeys to ``keys`` from word 1 on; ``start`` and ``end`` become their bounds there."""
+def copy_keys(words: Words, type: Positions, start: Positions, end: Positions, keys: Words) -> None:
+    """Write the LedgerKeys, that lie where ``repeated_keys`` says, to ``keys`` from word 1 on."""
     o = 1
-    for i in range(entry.shape[0]):
-        first = o
-        keys[o] = words[np.uint64(entry[i])]
+    for i in range(type.shape[0]):
+        keys[np.uint64(o)] = words[np.uint64(type[i])]
         o += 1
         for p in range(start[i], end[i]):
             keys[np.uint64(o)] = words[np.uint64(p)]
             o += 1
-        start[i], end[i] = first, o
 
 
 @kernel
 def last_of_keys(
-    digests: Digests, ledger: Positions, slots: Positions, heads: Positions, chain: Positions, last: Positions
+    digests: Digests, ledger: Positions, secret: np.uint64, heads: Positions, chain: Positions, last: Positions
 ) -> None:
     """The last row of the key and ledger of each row.
 
     Args:
         digests: uint32 (n, 8), hashes of the keys.
         ledger: int64 (n,), never falls.
-        slots: int64 (n,), below the length of ``heads``; alike for one key and ledger, and spread over all others.
-        heads, chain: int64 scratch, of any length and n.
+        secret: an odd uint64 that nobody can know, so that keys cannot be made to fall into one slot.
+        heads, chain: int64 scratch: a power of two, at least 2, and n.
         last: int64 (n,), row numbers (out).
     """
     heads[:] = -1
+    shift = np.uint64(64)
+    while np.uint64(1) << (np.uint64(64) - shift) < heads.shape[0]:
+        shift -= np.uint64(1)
     for row in range(last.shape[0] - 1, -1, -1):
-        later = heads[slots[row]]
+        mixed = (np.uint64(digests[row, 0]) | np.uint64(digests[row, 1]) << np.uint64(32)) + np.uint64(ledger[row])
+        slot = (mixed * secret) >> shift
+        later = heads[slot]
         while later >= 0:
             same = ledger[later] == ledger[row]
             for k in range(_HASH_WORDS):
@@ -163,8 +162,8 @@ def last_of_keys(
             last[row] = later
         else:
             last[row] = row
-            chain[row] = heads[slots[row]]
-            heads[slots[row]] = row
+            chain[row] = heads[slot]
+            heads[slot] = row
 
 
 @kernel

@@ -17,13 +17,13 @@ from stellar_arrow_source.tables.changes import (
     Site,
     change_types,
     changes,
+    copied_keys,
     ends_pair,
     entry_types,
     in_entry,
     in_key,
     is_removed,
     key_hashes,
-    keys,
     numbers,
     operation_ordinals,
     sites,
@@ -133,8 +133,7 @@ def _key_hashes(frame: Frame) -> pa.Array:
 
 
 def _key_xdr(frame: Frame) -> pa.Array:
-    found = keys(frame)
-    return readers.span(found.words, found.start, found.end)
+    return readers.span(*copied_keys(frame))
 
 
 LEDGER_KEY_HASH: Final = derived(

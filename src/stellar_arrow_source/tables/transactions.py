@@ -121,7 +121,7 @@ def _fee_movements(frame: Frame) -> tuple[Integers, Integers, Integers]:
     of_fees = np.array([site in FEE_CHANGE.sites for site in sites])
     at_start = np.array([path == "feeProcessing" for _, path in sites])
     rows = batch.arena.rows(name)
-    chosen = np.flatnonzero(of_fees[rows[:, 2]])
+    chosen = np.flatnonzero(of_fees.take(rows[:, 2]))
     rows = rows[chosen]
     changes = Frame(batch, np.zeros(len(chosen), np.int64), {name: chosen})
     change, data = _CHANGES[name]

@@ -190,7 +190,7 @@ def strkey(words: Words, pos: Positions, version: int) -> pa.Array:
     """32-byte payloads as strkeys of the kind that `version` (a :class:`strkey.Version`) names."""
 
     def write(words: Words, pos: Positions, offsets: Offsets, data: Bytes) -> None:
-        strkeys.write_keys(words, pos, int(version), offsets, data.view(np.uint16))
+        strkeys.write_keys(words, pos, int(version), offsets, data.view(np.uint64))
 
     return _variable_width(pa.string(), words, pos, strkeys.measure_keys, write)
 

@@ -86,6 +86,22 @@ def _final_changes(made: Frame, group: Integers) -> Integers:
     return final[group]
 
 
+def _last_masters(made: Frame, final: Integers) -> Integers:
+    """int64: of each account the last row, up to its ``final`` one, in which its master key has a weight."""
+    ends = final == np.arange(made.length)
+    ended = np.flatnonzero(ends)
+    weighs = _master_weights(take(made, ended)) > 0
+    # nearly always the last change says it; else all those before have to be looked at
+    masters = ended[weighs]
+    without = np.zeros(made.length + 1, np.bool_)
+    without[ended[~weighs]] = True
+    before = np.flatnonzero(without[final] & (np.arange(made.length) < final))
+    before = before[_master_weights(take(made, before)) > 0]
+    last = np.full(made.length, -1, np.int64)
+    last[final[before]] = before
+    return np.concatenate([masters, last[last >= 0]])
+
+
 def _mentions(made: Frame, final: Integers) -> tuple[Integers, Integers, Integers, Integers]:
     """(row of ``made``, row of SIGNER or -1 for the master key, start and end of its SignerKey) of signers.
 
@@ -97,11 +113,8 @@ def _mentions(made: Frame, final: Integers) -> tuple[Integers, Integers, Integer
     change = row_of_change[batch.arena.rows(SIGNER.name)[:, 1]]
     rows = np.flatnonzero(change <= final[change])
     listed = Frame(batch, np.zeros(len(rows), np.int64), {SIGNER.name: rows})
-    masters = np.flatnonzero((_master_weights(made) > 0) & (np.arange(made.length) <= final))
-    last_master = np.full(made.length, -1, np.int64)
-    last_master[final[masters]] = masters
-    masters = last_master[last_master >= 0]
-    keys_of_masters = made.positions(OWNER)[masters]
+    masters = _last_masters(made, final)
+    keys_of_masters = take(made, masters).positions(OWNER)
     return (
         np.concatenate([masters, change[rows]]),
         np.concatenate([np.full(len(masters), -1, np.int64), rows]),

@@ -114,16 +114,14 @@ def last_of_each_key(made: Frame) -> Frame:
 
 
 _SECRET: Final = np.random.default_rng().integers(0, 2**64, dtype=np.uint64) | np.uint64(1)
-"""An odd factor that nobody can know, so that keys cannot be made to fall into one slot."""
+"""See :func:`last_of_keys`."""
 
 
 def last_rows(digests: Digests, ledger: Integers) -> Integers:
     """int64 (rows,): the last row of each row's key and ledger; ``ledger`` never falls."""
-    bits = max(4, len(ledger).bit_length())
-    mixed = (digests.view(np.uint64)[:, 0] + ledger.astype(np.uint64)) * _SECRET
-    slots = (mixed >> np.uint64(64 - bits)).astype(np.int64)
+    heads = np.empty(1 << max(4, len(ledger).bit_length()), np.int64)
     last = np.empty(len(ledger), np.int64)
-    last_of_keys(digests, ledger, slots, np.empty(1 << bits, np.int64), np.empty(len(ledger), np.int64), last)
+    last_of_keys(digests, ledger, _SECRET, heads, np.empty(len(ledger), np.int64), last)
     return last
 
 
