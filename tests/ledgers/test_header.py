@@ -1,4 +1,4 @@
-"""The sequence in a header."""
+"""Sequence and close time in a header."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stellar_sdk import xdr
 
 from stellar_arrow_client.errors import IntegrityError
-from stellar_arrow_source.ledgers.header import ledger_sequence
+from stellar_arrow_source.ledgers.header import ledger_close_time, ledger_sequence
 from tests.ledgers.stores import made
 from tests.support import corpus
 
@@ -25,12 +25,16 @@ def test_every_kind_of_ledger(folder: str) -> None:
         meta = xdr.LedgerCloseMeta.from_xdr_bytes(ledger.xdr)
         header = (meta.v0 or meta.v1 or meta.v2).ledger_header.header
         assert ledger_sequence(ledger.xdr) == ledger_sequence(memoryview(ledger.xdr)) == header.ledger_seq.uint32
+        assert ledger_close_time(ledger.xdr) == header.scp_value.close_time.time_point.uint64
 
 
 @pytest.mark.parametrize("size", range(0, 308, 4))
 def test_a_cut_ledger_is_an_integrity_error(size: int) -> None:
     with pytest.raises(IntegrityError, match="no LedgerCloseMeta"):
         ledger_sequence(LEDGER[:size])
+    if size < 128:
+        with pytest.raises(IntegrityError, match="no LedgerCloseMeta"):
+            ledger_close_time(LEDGER[:size])
 
 
 @given(st.integers(0, HEADER_END), st.binary(min_size=1, max_size=8))
@@ -38,3 +42,5 @@ def test_damaged_headers_give_a_number_or_an_integrity_error(at: int, noise: byt
     damaged = LEDGER[:at] + noise + LEDGER[at + len(noise) : HEADER_END]
     with suppress(IntegrityError):
         assert 0 <= ledger_sequence(damaged) < 1 << 32
+    with suppress(IntegrityError):
+        assert 0 <= ledger_close_time(damaged) < 1 << 64

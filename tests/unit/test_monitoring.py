@@ -13,9 +13,21 @@ import pyarrow as pa
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from stellar_arrow_client.errors import (
+    AuthenticationError,
+    GapError,
+    LimitError,
+    PermissionDeniedError,
+    UnavailableError,
+)
+from stellar_arrow_client.request import Cursor
+from stellar_arrow_source.errors import DecodeError, SourceUnavailableError
+from stellar_arrow_source.monitoring import families
+from stellar_arrow_source.monitoring.activity import IDLE_SECONDS, MOST_CLIENTS, Activity, OpenStream
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.http import MonitoringServer, Page, json_page
-from stellar_arrow_source.monitoring.metrics import Metrics
+from stellar_arrow_source.monitoring.metrics import Metrics, drop_reason
+from stellar_arrow_source.monitoring.tip import Tip
 
 
 def failing() -> Page:
@@ -75,23 +87,56 @@ def samples(exposition: bytes) -> dict[tuple[str, tuple[str, ...]], float]:
 
 def test_metrics_add_up() -> None:
     metrics = Metrics()
-    metrics.add_gauge("stellar_arrow_streams_open", "Open streams.", lambda: 3)
+    metrics.publish(families.STREAMS_OPEN, lambda: 3)
+    metrics.publish(families.SOURCE_RETRIES, lambda: {("grpc",): 4})
+    metrics.publish(families.TIP_LAG_SECONDS, lambda: None)
     metrics.stream_started("payments")
-    metrics.served("payments", ledgers=2, rows=30, nbytes=400)
-    metrics.served("payments", ledgers=1, rows=5, nbytes=50)
-    metrics.served("ledgers", ledgers=1, rows=1, nbytes=5)
+    metrics.served("payments", ledgers=2, rows=30, nbytes=400, seconds=0.5)
+    metrics.served("payments", ledgers=1, rows=5, nbytes=50, seconds=0.25)
+    metrics.served("ledgers", ledgers=1, rows=1, nbytes=5, seconds=0)
     metrics.decoded("payments", ledgers=3, xdr_bytes=900, seconds=0.03)
     metrics.failed("DecodeError")
     found = samples(metrics.exposition())
     assert found["stellar_arrow_streams_open", ()] == 3
+    assert found["stellar_arrow_source_retries_total", ("grpc",)] == 4
+    assert ("stellar_arrow_tip_lag_seconds", ()) not in found
     assert found["stellar_arrow_streams_started_total", ("payments",)] == 1
     assert found["stellar_arrow_ledgers_served_total", ("payments",)] == 3
     assert found["stellar_arrow_rows_served_total", ("payments",)] == 35
     assert found["stellar_arrow_bytes_served_total", ("payments",)] == 450
     assert found["stellar_arrow_rows_served_total", ("ledgers",)] == 1
+    assert found["stellar_arrow_send_seconds_sum", ("payments",)] == 0.75
     assert found["stellar_arrow_xdr_bytes_decoded_total", ("payments",)] == 900
     assert found["stellar_arrow_decode_seconds_sum", ("payments",)] == pytest.approx(0.03)
     assert found["stellar_arrow_errors_total", ("DecodeError",)] == 1
+    assert metrics.total(families.ROWS_SERVED) == 36
+    assert metrics.total(families.SOURCE_RETRIES) == 4
+
+
+def test_what_can_fail_is_counted_from_zero() -> None:
+    found = samples(Metrics().exposition())
+    for error in ("SourceUnavailableError", "DecodeError", "LimitError", "GapError", "AuthenticationError"):
+        assert found["stellar_arrow_errors_total", (error,)] == 0
+    for reason in ("draining", "source", "limit", "data", "access", "gap", "internal", "unavailable"):
+        assert found["stellar_arrow_streams_dropped_total", (reason,)] == 0
+    assert found["process_resident_memory_bytes", ()] > 10 << 20
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (SourceUnavailableError("gone"), "source"),
+        (LimitError("enough"), "limit"),
+        (UnavailableError("busy"), "unavailable"),
+        (GapError("hole"), "gap"),
+        (DecodeError("bad", ledger=1, index=0, offset=0, path="x"), "data"),
+        (AuthenticationError("who?"), "access"),
+        (PermissionDeniedError("no"), "access"),
+        (ValueError("oops"), "internal"),
+    ],
+)
+def test_each_error_is_a_reason_to_drop_a_stream(error: Exception, reason: str) -> None:
+    assert drop_reason(error) == reason
 
 
 class Clock:
@@ -198,3 +243,134 @@ def test_a_long_backfill_needs_little_memory() -> None:
     assert len(kept) == 900
     assert all(len(second.spans) == 1 for second in kept)
     assert window(analytics, "15m")["ledgers"] == 18_000
+
+
+class Served:
+    """An activity whose clock a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.metrics = Metrics()
+        self.tip = Tip(lambda: self.now, lambda: 1_700_000_000.0)
+        self.activity = Activity(self.metrics, self.tip, lambda: self.now)
+
+    def send(self, opened: OpenStream, first: int, last: int, nbytes: int = 10) -> None:
+        self.activity.sent(opened, Cursor(first, last), 1, nbytes, 0.0)
+
+    def found(self) -> dict[tuple[str, tuple[str, ...]], float]:
+        return {
+            (name.removeprefix("stellar_arrow_"), labels): value
+            for (name, labels), value in samples(self.metrics.exposition()).items()
+        }
+
+
+def test_streams_and_lag_are_told_by_client() -> None:
+    served = Served()
+    served.tip.reach(100)
+    with (
+        served.activity.stream("payments", "alice", 50, None) as live,
+        served.activity.stream("payments", "alice", 1, 80) as bounded,
+        served.activity.stream("ledgers", "bob", 90, None) as other,
+    ):
+        served.send(live, 50, 95, 500)
+        served.send(bounded, 1, 10, 7)
+        served.send(other, 90, 99)
+        found = served.found()
+        assert found["clients_connected", ()] == 2
+        assert found["client_streams_open", ("alice",)] == 2
+        assert found["client_ledgers_served_total", ("alice",)] == 56
+        assert found["client_bytes_served_total", ("alice",)] == 507
+        assert found["client_lag_ledgers", ("alice",)] == 5
+        assert found["tip_lag_ledgers", ()] == found["client_lag_ledgers", ("bob",)] == 1
+        assert [stream["client"] for stream in served.activity.report()] == ["alice", "bob", "alice"]
+        live.outcome = "complete"
+        served.activity.dropped(bounded, SourceUnavailableError("gone"), draining=False)
+        served.activity.dropped(other, UnavailableError("bye"), draining=True)
+    found = served.found()
+    assert found["clients_connected", ()] == found["tip_lag_ledgers", ()] == 0
+    assert found["client_bytes_served_total", ("alice",)] == 507
+    # Labels come in alphabetical order: outcome, stream.
+    assert found["streams_ended_total", ("complete", "payments")] == 1
+    assert found["streams_ended_total", ("dropped", "payments")] == 1
+    assert found["streams_dropped_total", ("source",)] == found["streams_dropped_total", ("draining",)] == 1
+
+
+def test_clients_told_apart_are_bounded_and_no_byte_is_lost() -> None:
+    served = Served()
+    for number in range(MOST_CLIENTS + 20):
+        with served.activity.stream("ledgers", f"client-{number}", 1, 10) as opened:
+            served.send(opened, 1, 10)
+        served.now += 1
+    found = served.found()
+    names = {labels[0] for name, labels in found if name == "client_bytes_served_total"}
+    assert names == {"other", *(f"client-{number}" for number in range(MOST_CLIENTS))}
+    assert found["client_bytes_served_total", ("other",)] == 200
+    served.now += IDLE_SECONDS - 60
+    with served.activity.stream("ledgers", "late", 1, 10) as opened:
+        served.send(opened, 1, 10)
+    found = served.found()
+    assert found["client_bytes_served_total", ("late",)] == 10
+    assert ("client_bytes_served_total", ("client-0",)) not in found
+    assert found["client_bytes_served_total", ("other",)] == 210
+    assert sum(v for (name, _), v in found.items() if name == "client_bytes_served_total") == 10 * (MOST_CLIENTS + 21)
+
+
+def test_latency_is_that_of_ledgers_that_were_waited_for() -> None:
+    served = Served()
+    served.tip.see(10, 0)
+    served.now += 60
+    with served.activity.stream("ledgers", "alice", 1, None) as opened:
+        served.now += 1
+        served.send(opened, 1, 10)  # it had been there
+        served.now += 1
+        served.tip.see(11, 0)
+        served.now += 0.004
+        served.send(opened, 11, 11)
+        served.send(opened, 12, 11)  # a heartbeat
+    found = served.found()
+    assert found["tip_latency_seconds_count", ("ledgers",)] == 1
+    assert found["tip_latency_seconds_sum", ("ledgers",)] == pytest.approx(0.004)
+
+
+class Hands:
+    """Clocks that a test sets: monotonic and wall clock."""
+
+    def __init__(self) -> None:
+        self.now, self.date = 10.0, 1_700_000_000.0
+
+    def tip(self) -> Tip:
+        return Tip(lambda: self.now, lambda: self.date)
+
+
+def test_a_tip_that_moves_is_live_and_stands_still_from_its_last_move() -> None:
+    clock = Hands()
+    tip = clock.tip()
+    assert (tip.newest, tip.live, tip.still_seconds(), tip.lag_seconds()) == (None, False, 0, None)
+    tip.reach(100)
+    clock.now += 50
+    tip.reach(100)
+    assert (tip.live, tip.still_seconds()) == (False, 0)
+    tip.reach(101)
+    tip.reach(99)
+    clock.now += 7
+    assert (tip.newest, tip.live, tip.still_seconds()) == (101, True, 7)
+
+
+def test_lag_is_told_by_the_newest_ledger_that_came() -> None:
+    clock = Hands()
+    tip = clock.tip()
+    tip.see(7, int(clock.date) - 30)
+    tip.see(5, int(clock.date) - 5)
+    assert (tip.seen, tip.close_time, tip.lag_seconds()) == (7, int(clock.date) - 30, 30)
+    tip.see(8, int(clock.date) + 2)  # clocks differ
+    assert tip.lag_seconds() == 0
+
+
+def test_a_recent_first_ledger_makes_a_source_live_an_old_one_does_not() -> None:
+    clock = Hands()
+    for age, live in ((60, True), (86_400, False)):
+        tip = clock.tip()
+        tip.reach(5)
+        tip.see(5, int(clock.date) - age)
+        clock.now += 90
+        assert (tip.live, tip.still_seconds()) == (live, 90 if live else 0)

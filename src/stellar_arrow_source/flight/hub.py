@@ -25,6 +25,10 @@ HELD_UP: Final = 0.75
 """Share of that time from which on it goes its own way."""
 
 
+Arrived = Callable[[RawLedger, float], None]
+"""Told of every ledger as it comes from the source, and how many seconds it took, by the thread that reads it."""
+
+
 class Wait(NamedTuple):
     """A ledger that the source is to give next, and for how many seconds it has been waited for."""
 
@@ -40,10 +44,10 @@ class LedgerHub:
 
     Args:
         share: bytes of raw ledgers that one reader may hold ready now; what is shared has the shares of its readers.
-        arrived: told of every ledger as it comes from the source, by the thread that reads it.
+        arrived: see :data:`Arrived`.
     """
 
-    def __init__(self, share: Callable[[], int], arrived: Callable[[RawLedger], None] = lambda _: None) -> None:
+    def __init__(self, share: Callable[[], int], arrived: Arrived = lambda *_: None) -> None:
         self._share = share
         self._arrived = arrived
         self._feeds: list[_Feed] = []
@@ -53,6 +57,11 @@ class LedgerHub:
     def held_bytes(self) -> int:
         """Raw ledgers held ready for all readers, and what has been decoded for several."""
         return sum(feed.held_bytes + feed.decoded.held_bytes for feed in tuple(self._feeds))
+
+    @property
+    def held_ledgers(self) -> int:
+        """Raw ledgers held ready for all readers."""
+        return sum(feed.held_ledgers for feed in tuple(self._feeds))
 
     def waits(self) -> list[Wait]:
         """What is being waited for from the source now."""
@@ -183,7 +192,7 @@ class _Feed:
     in, however large: little room slows a feed but never stops it.
     """
 
-    def __init__(self, reader: LedgerReader, share: Callable[[], int], arrived: Callable[[RawLedger], None]) -> None:
+    def __init__(self, reader: LedgerReader, share: Callable[[], int], arrived: Arrived) -> None:
         self.changed = threading.Condition()
         self.failure: Exception | None = None
         self.ended = False
@@ -235,6 +244,10 @@ class _Feed:
         """The ledger to come next from the source."""
         return self._first + len(self._window)
 
+    @property
+    def held_ledgers(self) -> int:
+        return len(self._window)
+
     def ready(self, position: int) -> bool:
         """Whether that ledger has come."""
         return position < self.upcoming
@@ -251,7 +264,7 @@ class _Feed:
     def _pull(self) -> None:
         try:
             for ledger in self._source.ledgers(self._first, self._end, self._stop):
-                self._arrived(ledger)
+                self._arrived(ledger, time.monotonic() - self.waiting_since)
                 if not self._put(ledger):
                     break
                 self.waiting_since = time.monotonic()

@@ -38,6 +38,11 @@ class Preparation:
         self._thread: threading.Thread | None = None
         self._closed = False
 
+    @property
+    def left(self) -> int:
+        """Streams that are still to be compiled."""
+        return len(self._left)
+
     def start(self, ledger: bytes | memoryview, passphrase: str | None) -> None:
         """Begin, with a ledger to try the streams on; does nothing when it has begun before, or nothing is left."""
         if self._thread is None and self._left:

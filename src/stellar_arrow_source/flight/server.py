@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,7 +19,7 @@ from stellar_arrow_client.request import (
     ACTION_LATEST_LEDGER,
     ACTION_STREAMS,
 )
-from stellar_arrow_source.flight.auth import Access, Caller
+from stellar_arrow_source.flight.auth import Access, Caller, address_of
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.failures import guarded, to_flight_error
 from stellar_arrow_source.flight.hub import LedgerHub, LedgerReader
@@ -34,6 +36,7 @@ from stellar_arrow_source.flight.planning import (
 )
 from stellar_arrow_source.flight.preparing import Preparation
 from stellar_arrow_source.flight.source_watch import SourceWatch
+from stellar_arrow_source.monitoring.activity import CANCELLED, COMPLETE, Activity
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.metrics import Metrics
 
@@ -77,6 +80,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         limiter: StreamLimiter,
         access: Access,
         metrics: Metrics,
+        activity: Activity,
         health: Callable[[], dict[str, Any]],
         group_ledgers: int,
         analytics: LedgerAnalytics | None = None,
@@ -90,6 +94,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self._limiter = limiter
         self._access = access
         self._metrics = metrics
+        self._activity = activity
         self._health = health
         self._group_ledgers = group_ledgers
         self._analytics = analytics
@@ -200,7 +205,9 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         stream, end = found.stream.name, found.request.end
         caller = self._access.caller(context)
         caller.check(_names(found.stream), found.request.start, end)
-        with caller.account.stream(caller.limits), self._limiter.admit():
+        with ExitStack() as stack:
+            stack.enter_context(caller.account.stream(caller.limits))
+            stack.enter_context(self._limiter.admit())
             start = first_ledger(found.request, self._watch)
 
             def poll() -> None:
@@ -212,20 +219,24 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             ledgers = self._hub.open(self._watch.source, start, end)
             log = _log.bind(stream=stream, start=start, end=end, peer=context.peer(), client=caller.name)
             outcome, position = "broken off", start
+            opened = stack.enter_context(
+                self._activity.stream(stream, caller.name or address_of(context.peer()), start, end)
+            )
             try:
                 pipeline = self._pipeline(found, ledgers, start)
-                self._metrics.stream_started(stream)
                 log.info("stream begins")
                 yield None
                 for part in paced(pipeline.parts(poll), caller, poll):
+                    began = time.perf_counter()
                     yield part.batch, part.cursor.to_metadata()
-                    position = part.cursor.cursor
-                    self._metrics.served(stream, position - part.cursor.first, part.batch.num_rows, part.nbytes)
-                outcome = "complete"
+                    seconds, position = time.perf_counter() - began, part.cursor.cursor
+                    self._activity.sent(opened, part.cursor, part.batch.num_rows, part.nbytes, seconds)
+                opened.outcome = outcome = COMPLETE
             except _ClientGone:
-                outcome = "cancelled"
+                opened.outcome = outcome = CANCELLED
             except Exception as error:
                 outcome = f"failed: {error}"
+                self._activity.dropped(opened, error, draining=self._limiter.draining.is_set())
                 self.count_failure(error)
                 raise to_flight_error(error, resume=position) from None
             finally:

@@ -23,6 +23,7 @@ from stellar_arrow_source.flight.auth import Access
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.binding import bind_error, require_free
 from stellar_arrow_source.flight.hub import LedgerHub
+from stellar_arrow_source.flight.instruments import publish
 from stellar_arrow_source.flight.limits import StreamLimiter
 from stellar_arrow_source.flight.locations import Locations
 from stellar_arrow_source.flight.preparing import Preparation
@@ -30,7 +31,8 @@ from stellar_arrow_source.flight.server import LedgerFlightServer
 from stellar_arrow_source.flight.source_watch import SourceWatch
 from stellar_arrow_source.flight.workers import Workers
 from stellar_arrow_source.ledgers.endpoint import without_credentials
-from stellar_arrow_source.ledgers.source import LedgerSource
+from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
+from stellar_arrow_source.monitoring.activity import Activity, Fetched
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.http import MonitoringServer, Page, json_page
 from stellar_arrow_source.monitoring.merging import merged
@@ -68,7 +70,9 @@ class Service:
         self._began = time.monotonic()
         self._limiter = StreamLimiter(config.max_connections, config.prefetch_bytes)
         self._preparation = Preparation(tables.unprepared())
-        self._hub = LedgerHub(self._limiter.read_ahead_share, lambda ledger: self._watch.see(ledger))
+        metrics = Metrics()
+        self._fetched = Fetched(metrics)
+        self._hub = LedgerHub(self._limiter.read_ahead_share, self._arrived)
         self._watch = SourceWatch(
             open_source,
             tables,
@@ -79,7 +83,7 @@ class Service:
             waits=self._hub.waits,
         )
         self._workers = Workers(config, self._preparation) if config.workers > 1 else None
-        metrics = Metrics()
+        activity = Activity(metrics, self._watch.tip)
         analytics = LedgerAnalytics() if config.enable_analytics else None
         self._clients = GrantsFile(config.auth_file) if config.auth_file else None
         tls = _tls(config)
@@ -97,6 +101,7 @@ class Service:
                 limiter=self._limiter,
                 access=Access(self._clients, config.client_limits, lambda error: metrics.failed(type(error).__name__)),
                 metrics=metrics,
+                activity=activity,
                 health=self.health,
                 group_ledgers=config.batch_size,
                 analytics=analytics,
@@ -110,7 +115,18 @@ class Service:
             raise StellarArrowError(
                 f"cannot serve Flight on {config.host}:{config.port} ({reason}); choose another --host or --port"
             ) from None
-        self._add_gauges(metrics, analytics)
+        if analytics is not None:
+            metrics.add_collector(analytics)
+        publish(
+            metrics,
+            config,
+            limiter=self._limiter,
+            hub=self._hub,
+            watch=self._watch,
+            preparation=self._preparation,
+            clients=self._clients,
+            is_ready=lambda: not self.not_ready(),
+        )
 
     @property
     def port(self) -> int:
@@ -239,23 +255,10 @@ class Service:
             pages["/analytics"] = lambda: json_page(analytics.report())
         return pages
 
-    def _add_gauges(self, metrics: Metrics, analytics: LedgerAnalytics | None) -> None:
-        metrics.add_gauge("stellar_arrow_streams_open", "Open streams.", lambda: self._limiter.open_streams)
-        metrics.add_gauge(
-            "stellar_arrow_prefetch_bytes", "Raw ledgers read ahead, in bytes.", lambda: self._hub.held_bytes
-        )
-        metrics.add_gauge(
-            "stellar_arrow_newest_ledger", "Newest ledger of the source; 0 = none yet.", lambda: self._watch.newest or 0
-        )
-        metrics.add_gauge("stellar_arrow_ready", "1 when the server can serve.", lambda: not self.not_ready())
-        if (clients := self._clients) is not None:
-            metrics.add_gauge(
-                "stellar_arrow_auth_file_valid",
-                "1 when the file of clients is in use as it is; 0 when a change to it is not valid.",
-                lambda: clients.problem is None,
-            )
-        if analytics is not None:
-            metrics.add_collector(analytics)
+    def _arrived(self, ledger: RawLedger, seconds: float) -> None:
+        """A ledger came from the source, which took so long."""
+        self._watch.see(ledger)
+        self._fetched.add(len(ledger.xdr), seconds)
 
 
 def run(service: Service) -> NoReturn:

@@ -19,6 +19,7 @@ from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.ledgers.header import ledger_sequence
 from stellar_arrow_source.ledgers.source import Bounds, LedgerSource, RawLedger
+from stellar_arrow_source.ledgers.tally import CACHE_READS
 
 MAX_LEDGER: Final = 1 << 30
 """Most bytes that a file may hold once decompressed."""
@@ -79,7 +80,9 @@ class CachedSource:
     def ledgers(self, start: int, end: int | None, stop: threading.Event) -> Iterator[RawLedger]:
         """See :meth:`stellar_arrow_source.ledgers.source.LedgerSource.ledgers`."""
         while not stop.is_set() and (end is None or start <= end):
-            if (xdr := self._read(start)) is not None:
+            xdr = self._read(start)
+            CACHE_READS.add("miss" if xdr is None else "hit")
+            if xdr is not None:
                 yield RawLedger(start, xdr)
                 start += 1
                 continue

@@ -17,6 +17,7 @@ from stellar_arrow_source.ledgers import raw_ledger_service_pb2 as pb
 from stellar_arrow_source.ledgers.header import ledger_sequence
 from stellar_arrow_source.ledgers.paging import PageSize
 from stellar_arrow_source.ledgers.source import POLL_SECONDS, Bounds, RawLedger, RetryPolicy
+from stellar_arrow_source.ledgers.tally import RETRIES
 from stellar_arrow_source.ledgers.wire import decode_ledger, decode_range
 from stellar_arrow_source.tls import SourceTls, tls_problem
 
@@ -193,6 +194,7 @@ class GrpcSource:
             raise refusal(f"{self.endpoint} refuses ledger {expected}: {error.details()}") from error
         if code not in _TRANSIENT or failures >= self._retry.attempts or (not self._answered and self._problem(error)):
             raise self._unavailable(error) from error
+        RETRIES.add("grpc")
         delay = self._retry.delay(failures)
         _log.warning(
             "%s failed at ledger %d (%s), next attempt in %.1f s", self.endpoint, expected, _plain(error), delay

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from stellar_arrow_client.errors import GapError
 from stellar_arrow_source.errors import NetworkMismatchError, SourceUnavailableError
 from stellar_arrow_source.ledgers.source import Bounds, LedgerSource, RawLedger
+from stellar_arrow_source.ledgers.tally import FAILOVERS
 
 _log = logging.getLogger(__name__)
 
@@ -156,6 +157,7 @@ class Failover:
         """Use the next source from now on, unless another thread has moved on already."""
         if self._at == at:
             self._at = (at + 1) % len(self._sources)
+            FAILOVERS.add("failover")
             _log.warning("going on with %s: %s", self._names[self._at], error)
 
     def _none_left(self) -> SourceUnavailableError:

@@ -30,6 +30,7 @@ from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.ledgers.header import ledger_sequence
 from stellar_arrow_source.ledgers.paging import PageSize
 from stellar_arrow_source.ledgers.source import POLL_SECONDS, Bounds, RawLedger, RetryPolicy
+from stellar_arrow_source.ledgers.tally import RETRIES
 
 MAX_ANSWER = 256 << 20
 """Most bytes of an answer that are read."""
@@ -134,6 +135,7 @@ class RpcSource:
                     size.shrink()
                 if failures >= self._retry.attempts:
                     raise self._unavailable(error) from error
+                RETRIES.add("rpc")
                 delay = self._retry.delay(failures)
                 _log.warning(
                     "%s failed at ledger %d (%s), next attempt in %.1f s", self.endpoint, expected, error, delay

@@ -13,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
+
+from stellar_arrow_source.monitoring.families import ANALYTICS
+from stellar_arrow_source.monitoring.metrics import metric_family
 
 WINDOWS_SECONDS = {"1m": 60, "5m": 300, "15m": 900}
 
@@ -173,17 +176,7 @@ class LedgerAnalytics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The same figures for Prometheus."""
-        by_window = ["stream", "window"]
-        rate = GaugeMetricFamily(
-            "stellar_arrow_analytics_ledgers_per_second", "Distinct ledgers a second.", labels=by_window
-        )
-        counts = GaugeMetricFamily("stellar_arrow_analytics_count", "Sum over the window.", labels=[*by_window, "of"])
-        success = GaugeMetricFamily(
-            "stellar_arrow_analytics_success_ratio", "Successful share.", labels=[*by_window, "of"]
-        )
-        mix = GaugeMetricFamily(
-            "stellar_arrow_analytics_operations", "Operations by type.", labels=[*by_window, "operation_type"]
-        )
+        rate, counts, success, mix = (metric_family(family) for family in ANALYTICS)
         for stream, windows in self._totals():
             for window, tally, span in windows:
                 figures = _figures(tally, span)

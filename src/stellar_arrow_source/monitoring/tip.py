@@ -17,6 +17,7 @@ class Tip:
         newest: sequence of the newest ledger, None while it is not known.
         live: the source follows a network: it has had a new ledger while it was watched, or a recent one at first.
         moved_at: when the newest ledger was first heard of, by the monotonic clock; None before.
+        seen_at: when the newest ledger that has come came, by the same clock.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class Tip:
         self.newest: int | None = None
         self.live = False
         self.moved_at: float | None = None
+        self.seen_at = 0.0
         self._clock, self._wall_clock = clock, wall_clock
         self._closed: tuple[int, int] | None = None  # sequence and close time of the newest ledger that was seen
         self._lock = threading.Lock()
@@ -40,7 +42,7 @@ class Tip:
         """A ledger has come, which was closed at ``close_time`` (Unix seconds)."""
         with self._lock:
             if self._closed is None or sequence > self._closed[0]:
-                self._closed = sequence, close_time
+                self._closed, self.seen_at = (sequence, close_time), self._clock()
                 self.live = self.live or self._wall_clock() - close_time < RECENT_SECONDS
 
     @property
