@@ -212,7 +212,7 @@ def test_slow_reader_holds_no_more_than_the_budget() -> None:
         parked = len(source.given)
         time.sleep(0.5)
         assert len(source.given) == parked < 9000
-        assert service._flight.queued_bytes() <= budget + size
+        assert service._hub.held_bytes <= budget + size
         rows = 200 * 50 + sum(chunk.data.num_rows for chunk in reader)
         assert rows >= 100 * 8900
         assert source.given[-1] == 9000
@@ -226,7 +226,7 @@ def test_streams_share_the_read_ahead_budget() -> None:
         for reader in readers:
             reader.read_chunk()
         time.sleep(1)
-        assert service._flight.queued_bytes() <= 4 << 20
+        assert service._hub.held_bytes <= 4 << 20
         for reader, client in zip(readers, clients, strict=True):
             reader.cancel()
             client.close()
