@@ -1,0 +1,113 @@
+"""The command as a process, and a reader that knows nothing of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+MARK = "␀"
+
+
+def plain(value: Any) -> Any:
+    """A value as the stream has it: texts hold U+0000, which PostgreSQL does not, as a mark."""
+    if isinstance(value, str):
+        parts = value.split(MARK * 2)
+        return MARK.join(part.replace(f"{MARK}0", "\0") for part in parts)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads tables of one schema with plain SELECTs."""
+
+    url: str
+    schema: str
+
+    def rows(self, table: str, columns: list[str]) -> list[dict[str, Any]]:
+        """All rows in the order of the primary key, which must be that of the stream."""
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        found = self.query(
+            sql.SQL("SELECT {} FROM {} ORDER BY ledger_sequence, ledger_row").format(
+                names, sql.Identifier(self.schema, table)
+            )
+        )
+        return [{name: plain(value) for name, value in zip(columns, row, strict=True)} for row in found]
+
+    def ledgers(self, table: str) -> list[tuple[int, int]]:
+        """The ledgers of the checkpoint, both ends inclusive."""
+        found = self.query(
+            sql.SQL("SELECT lower(r), upper(r) - 1 FROM {}, unnest(ledgers) r WHERE table_name = {} ORDER BY 1").format(
+                sql.Identifier(self.schema, "stellar_arrow_checkpoints"), table
+            )
+        )
+        return [(first, last) for first, last in found]
+
+    def query(self, query: str | sql.Composable) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(query)  # type: ignore[call-overload]
+            return cursor.fetchall() if cursor.description else []
+
+
+class Command:
+    """Runs ``postgres-consumer`` as a process of its own, into one schema."""
+
+    program = str(Path(sys.executable).with_name("postgres-consumer"))
+
+    def __init__(self, url: str, schema: str) -> None:
+        self.url, self.schema = url, schema
+        self.env: dict[str, str] = {}
+
+    def line(self, server: str, *arguments: object, url: str | None = None) -> list[str]:
+        options = ["--schema", self.schema, "--progress", "none"]
+        return [self.program, server, url or self.url, *map(str, arguments), *options]
+
+    def __call__(
+        self, server: str, *arguments: object, code: int = 0, url: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end and check the exit code; an error is one sentence."""
+        done = subprocess.run(
+            self.line(server, *arguments, url=url),
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, f"exit code {done.returncode} instead of {code}: {done.stderr}"
+        assert "Traceback" not in done.stderr
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == (0 < code < 128), done.stderr
+        return done
+
+    @contextmanager
+    def start(self, server: str, *arguments: object, url: str | None = None) -> Iterator[subprocess.Popen[str]]:
+        """Start and leave running, but no longer than the context."""
+        process = subprocess.Popen(
+            self.line(server, *arguments, url=url),
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def _environment(self) -> Mapping[str, str]:
+        own = ("STELLAR_ARROW_", "PG", "LOG_", "METRICS_")
+        return {name: value for name, value in os.environ.items() if not name.startswith(own)} | self.env
