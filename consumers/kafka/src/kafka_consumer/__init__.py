@@ -1,0 +1,1 @@
+"""Publishes Stellar streams from Arrow Flight to Apache Kafka, exactly once."""

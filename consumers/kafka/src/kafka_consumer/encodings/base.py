@@ -1,0 +1,114 @@
+"""What all encodings have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import types
+
+from kafka_consumer.cells import at_zero
+from kafka_consumer.errors import EncodingError
+
+
+class Messages(NamedTuple):
+    """The values of messages, and the row of the batch with which each begins: int64 (messages,)."""
+
+    values: list[bytes]
+    rows: npt.NDArray[np.int64]
+
+
+class Encoding(Protocol):
+    """Turns batches of one schema into messages."""
+
+    def encode(self, batch: pa.RecordBatch) -> Messages:
+        """The messages of a batch, in its order.
+
+        Raises:
+            EncodingError: the encoding has no form for a value.
+            MessageTooLargeError: a message would be larger than allowed.
+        """
+
+    def schema_files(self, name: str) -> Mapping[str, bytes]:
+        """What a reader needs to know of the rows called ``name``, as files: their endings and what is in them."""
+
+
+class RowEncoding(Encoding):
+    """An encoding with one message a row. The first column is never null.
+
+    Args:
+        schema: of the batches.
+
+    Raises:
+        EncodingError: the encoding has no form for a column.
+    """
+
+    def __init__(self, schema: pa.Schema, _max_bytes: int = 0) -> None:
+        self.schema = schema
+
+    def encode(self, batch: pa.RecordBatch) -> Messages:
+        """One message a row."""
+        cells = self.rows([at_zero(column) for column in batch.columns], batch.num_rows)
+        return Messages(cells.to_pylist(), np.arange(batch.num_rows, dtype=np.int64))
+
+    @abstractmethod
+    def rows(self, columns: list[pa.Array], count: int) -> pa.Array:
+        """The messages as cells, of which none is null."""
+
+
+class Kind(Enum):
+    """The kinds of values that streams have."""
+
+    BOOL = "bool"
+    INT = "int of at most 32 bits"
+    LONG = "int64"
+    ULONG = "uint64"
+    DECIMAL = "decimal without fraction"
+    TIME = "time"
+    TEXT = "text"
+    BYTES = "bytes"
+    FIXED = "bytes of one length"
+    LIST = "list"
+    STRUCT = "structure"
+
+
+_KINDS = {
+    pa.bool_(): Kind.BOOL,
+    **dict.fromkeys((pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint16(), pa.uint32()), Kind.INT),
+    pa.int64(): Kind.LONG,
+    pa.uint64(): Kind.ULONG,
+    pa.timestamp("us", "UTC"): Kind.TIME,
+    pa.string(): Kind.TEXT,
+    pa.binary(): Kind.BYTES,
+}
+
+
+def kind_of(type_: pa.DataType, column: str) -> Kind:
+    """The kind of a type.
+
+    Raises:
+        EncodingError: it is none of those that streams have.
+    """
+    if types.is_fixed_size_binary(type_):
+        return Kind.FIXED
+    if types.is_decimal128(type_) and type_.scale == 0:
+        return Kind.DECIMAL
+    if types.is_list(type_):
+        return Kind.LIST
+    if types.is_struct(type_):
+        return Kind.STRUCT
+    if type_ not in _KINDS:
+        raise EncodingError(f"column {column} is of type {type_}, for which there is only --encoding arrow")
+    return _KINDS[type_]
+
+
+def description(field: pa.Field) -> str:
+    """What the server says of a column, with its unit; empty when it says nothing."""
+    metadata: dict[bytes, bytes] = field.metadata or {}
+    text, unit = (metadata.get(name, b"").decode(errors="replace") for name in (b"description", b"unit"))
+    return f"{text} ({unit})" if unit else text

@@ -1,0 +1,33 @@
+"""What to ask the server for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kafka_consumer.messages import LEDGER
+from stellar_arrow_client.choice import chosen_streams
+from stellar_arrow_client.request import StreamRequest
+
+if TYPE_CHECKING:
+    from stellar_arrow_client.client import Client
+    from stellar_arrow_client.options import Selection
+
+
+def requests(client: Client, streams: Sequence[str], selection: Selection) -> list[StreamRequest]:
+    """A request for each stream that was chosen; the ledger is always its first column.
+
+    Raises:
+        UnknownStreamError: the server has no stream of that name; names the nearest.
+        InvalidRequestError: the range or a name is not valid.
+    """
+    return [selection_with_ledger(selection).request(name) for name in chosen_streams(client, streams)]
+
+
+def selection_with_ledger(selection: Selection) -> Selection:
+    """The same with the ledger before all other columns."""
+    from dataclasses import replace
+
+    if selection.columns is None:
+        return selection
+    return replace(selection, columns=(LEDGER, *(name for name in selection.columns if name != LEDGER)))
