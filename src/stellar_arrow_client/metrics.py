@@ -28,6 +28,12 @@ def serving_metrics(streams: Sequence[Progress], host: str, port: int | None) ->
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
 
+    # A consumer may read several ranges of a stream at the same time: the one that is furthest behind counts.
+    by_name = {
+        stream: [one for one in streams if one.stream == stream]
+        for stream in dict.fromkeys(one.stream for one in streams)
+    }
+
     class Streams(Collector):
         def collect(self) -> Iterator[Metric]:
             counters = {
@@ -37,8 +43,8 @@ def serving_metrics(streams: Sequence[Progress], host: str, port: int | None) ->
             }
             for name, text in counters.items():
                 counter = CounterMetricFamily(_PREFIX + name, text, labels=["stream"])
-                for progress in streams:
-                    counter.add_metric([progress.stream], getattr(progress, name))
+                for stream, ranges in by_name.items():
+                    counter.add_metric([stream], sum(getattr(progress, name) for progress in ranges))
                 yield counter
             gauges = {
                 "next_ledger": "First ledger not yet handed to the sink.",
@@ -47,10 +53,10 @@ def serving_metrics(streams: Sequence[Progress], host: str, port: int | None) ->
             }
             for name, text in gauges.items():
                 gauge = GaugeMetricFamily(_PREFIX + name, text, labels=["stream"])
-                for progress in streams:
-                    value = getattr(progress, name)
-                    if value is not None:
-                        gauge.add_metric([progress.stream], value)
+                for stream, ranges in by_name.items():
+                    values = [getattr(progress, name) for progress in ranges]
+                    if None not in values:
+                        gauge.add_metric([stream], min(values))
                 yield gauge
 
     registry = CollectorRegistry()
