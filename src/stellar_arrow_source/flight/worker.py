@@ -8,6 +8,7 @@ gone, and so it goes too, however that one ended.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -27,6 +28,9 @@ def main() -> None:
     """Entry point."""
     start = Start.receive(sys.stdin.buffer)
     configure_logging(*start.logs)
+    if start.logs.level != "debug":
+        # A range is read in many parts, whose beginnings and ends tell nobody anything.
+        logging.getLogger("stellar_arrow_source.flight.server").setLevel(logging.WARNING)
     try:
         service = make_service(start.config, is_worker=True)
         threading.Thread(target=_obey, args=(service,), name="orders", daemon=True).start()
