@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -23,66 +20,10 @@ from stellar_arrow_source.ledgers.source import RetryPolicy
 from tests.ledgers.stores import NEVER, made
 from tests.support import corpus
 from tests.support.proxy import CuttableProxy
+from tests.support.rpc_server import Answer, RpcServer, b64, send
 
 QUICK = RetryPolicy(attempts=4, initial=0.02, maximum=0.1)
 PATIENT = RetryPolicy(attempts=50, initial=0.01, maximum=0.1)
-Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any]], bool]
-"""May answer a request in another way; whether it did."""
-
-
-class RpcServer:
-    """``getLedgers`` and ``getHealth`` over ledgers that it was given, as the reference server answers them."""
-
-    def __init__(self, first: int, ledgers: tuple[bytes, ...], *, most: int = 200, odd: Answer | None = None) -> None:
-        self.first, self.ledgers, self.most, self.odd = first, list(ledgers), most, odd
-        self.requests: list[dict[str, Any]] = []
-        self.paths: set[str] = set()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.requests.append(request)
-                outer.paths.add(self.path)
-                if outer.odd is None or not outer.odd(self, request):
-                    send(self, outer.answer(request))
-
-            def log_message(self, *_: object) -> None: ...
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.http.server_port
-        self.endpoint = f"rpc+http://127.0.0.1:{self.port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        latest = self.first + len(self.ledgers) - 1
-        known = {"latestLedger": latest, "oldestLedger": self.first}
-        if request["method"] == "getHealth":
-            return {"result": {"status": "healthy", "ledgerRetentionWindow": 120960, **known}}
-        assert request["method"] == "getLedgers"
-        start, limit = request["params"]["startLedger"], request["params"]["pagination"]["limit"]
-        if not self.first <= start <= latest:
-            return {"error": {"code": -32600, "message": f"start ledger must be between {self.first} and {latest}"}}
-        if limit > 200:
-            return {"error": {"code": -32602, "message": "limit must not exceed 200"}}
-        given = self.ledgers[start - self.first :][: min(limit, self.most)]
-        entries = [
-            {"hash": "00", "sequence": start + i, "ledgerCloseTime": "1", "headerXdr": "", "metadataXdr": b64(xdr)}
-            for i, xdr in enumerate(given)
-        ]
-        return {"result": {"ledgers": entries, "cursor": str(start + len(given) - 1), **known}}
-
-
-def b64(data: bytes) -> str:
-    return b64encode(data).decode()
-
-
-def send(handler: BaseHTTPRequestHandler, answer: dict[str, Any] | bytes, status: int = 200) -> None:
-    body = answer if isinstance(answer, bytes) else json.dumps({"jsonrpc": "2.0", "id": 1} | answer).encode()
-    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Length: {len(body)}\r\n\r\n"
-    handler.wfile.write(head.encode() + body)  # in one piece: two would wait for each other's acknowledgement
 
 
 @contextmanager
