@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from stellar_arrow_client import scaffold
+from stellar_arrow_client.completion import DISTRIBUTION, SHELLS, installed_commands, script
 from stellar_arrow_client.discovery import InstalledConsumer, installed_consumers
 from stellar_arrow_client.options import Choice, Group, client_options, option, run_cli, standard_options
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from stellar_arrow_client.client import Client
 
-DISTRIBUTION = "stellar-arrow-source"
 _WIDTH = 200  # of a table that no terminal limits
 
 Output = Literal["auto", "table", "jsonl"]
@@ -78,6 +78,17 @@ def new_consumer(name: str, directory: Path) -> None:
     folder = scaffold.new_consumer(name, directory)
     click.echo(folder)
     click.echo(f"next: cd {folder} && pip install -e '.[test]' && pytest", err=True)
+
+
+@command.command()
+@click.argument("shell", type=Choice(SHELLS), help="The shell that is to complete.")
+def completion(shell: str) -> None:
+    """Print what SHELL must read to complete all commands of this project that are installed.
+
+    In bash: eval "$(stellar-arrow completion bash)", once or in ~/.bashrc; the same in zsh, in ~/.zshrc after compinit.
+    In fish: stellar-arrow completion fish | source.
+    """
+    click.echo(script(shell, installed_commands()))
 
 
 def _show(kind: type[DataclassInstance], rows: Sequence[DataclassInstance], output: Output) -> None:

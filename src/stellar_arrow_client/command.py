@@ -145,7 +145,9 @@ def _exit_code(command: _Manners, run: Callable[[], Any]) -> int:
 
 def _misplaced(error: click.UsageError) -> str | None:
     """What to say of an option that a subcommand does not have, but a command above it."""
-    at = error.ctx.parent if error.ctx and isinstance(error, click.NoSuchOption) else None
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return None
+    at = error.ctx.parent
     while at is not None:
         if any(error.option_name in param.opts for param in at.command.params):
             return f"{error.option_name} is an option of '{at.command_path}': write it directly after that"

@@ -26,6 +26,7 @@ from stellar_arrow_client.command import (
     option,
     run_cli,
 )
+from stellar_arrow_client.completion import complete_columns, complete_streams
 from stellar_arrow_client.logs import FORMATS, LEVELS, configure_logging
 from stellar_arrow_client.policy import RetryPolicy
 from stellar_arrow_client.request import COMPRESSIONS, MAX_LEDGER, Compression, StreamRequest
@@ -39,6 +40,8 @@ __all__ = [
     "RunOptions",
     "Selection",
     "client_options",
+    "complete_columns",
+    "complete_streams",
     "configure_logging",
     "did_you_mean",
     "option",
@@ -268,7 +271,12 @@ def request_options(bounds: Literal["arguments", "options"] = "arguments") -> Ca
         return _apply(
             cast(F, run),
             *range_parameters,
-            option("--columns", metavar="NAME,…", help="Columns wanted; all that are not opt-in when left out."),
+            option(
+                "--columns",
+                metavar="NAME,…",
+                shell_complete=complete_columns,
+                help="Columns wanted; all that are not opt-in when left out.",
+            ),
             option("--filter", metavar="SQL", help="Rows wanted, such as \"asset_code = 'USDC'\"."),
             option(
                 "--wire-compression",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stellar_arrow_client.options import Group, run_cli, standard_options
+from stellar_arrow_source.completing import complete_stream
 from stellar_arrow_source.config import config_of, server_options
 from stellar_arrow_source.config_cli import config
 from stellar_arrow_source.doctor.cli import doctor
@@ -65,7 +66,7 @@ def streams(output: str) -> None:
 
 
 @command.command()
-@click.argument("stream")
+@click.argument("stream", shell_complete=complete_stream)
 @format_option
 def schema(stream: str, output: str) -> None:
     """Show the columns of STREAM: name, type, nullability, unit, meaning."""

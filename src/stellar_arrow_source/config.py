@@ -22,6 +22,7 @@ from stellar_arrow_client.command import Choice, option
 from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_client.settings import strongest
 from stellar_arrow_source.access.grants import Limits
+from stellar_arrow_source.completing import complete_endpoint
 from stellar_arrow_source.modes import TransferMode
 from stellar_arrow_source.networks import KNOWN_NETWORKS
 from stellar_arrow_source.tls import SourceTls
@@ -78,12 +79,14 @@ class ServerConfig:
         "SOURCE_ENDPOINT",
         "Where ledgers come from: host:port, grpc:// or grpcs://, a folder or file://, s3://, gs:// or az://, rpc+https://,"
         " core:///file, synthetic://. Several with commas between are equal: where one is away, the next is used.",
+        shell_complete=complete_endpoint,
     )
     live_endpoint: str | None = _setting(
         None,
         "--live",
         "LIVE_ENDPOINT",
         "Where to go on when the ledgers of --source end, such as an RPC server after a store; the same forms.",
+        shell_complete=complete_endpoint,
     )
     source_tls_ca: Path | None = _setting(
         None,

@@ -17,6 +17,7 @@ import click
 from stellar_arrow_client.errors import ExitCode, InvalidRequestError
 from stellar_arrow_client.options import Choice, Group, LedgerNumber, option, run_cli, standard_options
 from stellar_arrow_client.signals import draining
+from stellar_arrow_source.completing import complete_endpoint
 from stellar_arrow_source.config import source_tls as tls_of
 from stellar_arrow_source.config import source_tls_options
 from stellar_arrow_source.ledgers.source import LedgerSource
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 _endpoint = click.argument(
     "endpoint",
     envvar="SOURCE_ENDPOINT",
+    shell_complete=complete_endpoint,
     help="host:port, grpc:// or grpcs://host:port, a folder, file:///folder or synthetic://.",
 )
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

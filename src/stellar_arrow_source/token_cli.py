@@ -24,6 +24,7 @@ from stellar_arrow_source.access.credentials import (
 )
 from stellar_arrow_source.access.file import editing, read_grants
 from stellar_arrow_source.access.grants import MAX_GRANTS, Grant, Limits, check_name, parse_time, rfc3339
+from stellar_arrow_source.completing import complete_stream
 
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 
@@ -83,7 +84,14 @@ def _limits(function: Callable[..., Any]) -> Callable[..., Any]:
 @token.command()
 @click.argument("name", callback=_name)
 @_file
-@option("--stream", "only", multiple=True, callback=_streams, help="A stream it may read; may be repeated; else all.")
+@option(
+    "--stream",
+    "only",
+    multiple=True,
+    callback=_streams,
+    shell_complete=complete_stream,
+    help="A stream it may read; may be repeated; else all.",
+)
 @option("--first", type=LedgerNumber(), help="First ledger it may read.")
 @option("--last", type=LedgerNumber(), help="Last ledger it may read.")
 @option("--expires", callback=_expiry, metavar="TIME", help="When it ends: 2030-01-31T00:00:00Z, or 90d from now.")

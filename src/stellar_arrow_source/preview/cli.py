@@ -13,6 +13,7 @@ import click
 from stellar_arrow_client.options import Choice, Command, LedgerNumber, option
 from stellar_arrow_client.request import StreamRequest
 from stellar_arrow_client.signals import draining
+from stellar_arrow_source.completing import complete_columns, complete_stream
 from stellar_arrow_source.config import ServerConfig, config_of, source_options
 from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.networks import network_name
@@ -26,7 +27,7 @@ _ENDLESS = 1 << 20  # width of what is no terminal
 
 
 @click.command("head", cls=Command)
-@click.argument("stream", help="Name of a stream, or another name of it.")
+@click.argument("stream", shell_complete=complete_stream, help="Name of a stream, or another name of it.")
 @source_options
 @option("--start", type=LedgerNumber(), help="First ledger; when left out, the newest that have enough rows.")
 @option("--rows", type=click.IntRange(1, 100_000), default=5, help="Rows to show.")
@@ -36,7 +37,12 @@ _ENDLESS = 1 << 20  # width of what is no terminal
     default=1000,
     help="Most ledgers to look through for a stream that has few rows.",
 )
-@option("--columns", metavar="NAME,…", help="Columns wanted; all that are not opt-in when left out.")
+@option(
+    "--columns",
+    metavar="NAME,…",
+    shell_complete=complete_columns,
+    help="Columns wanted; all that are not opt-in when left out.",
+)
 @option("--filter", "condition", metavar="SQL", help="Rows wanted, such as \"asset_code = 'USDC'\".")
 @option(
     "--format",

@@ -18,6 +18,8 @@ from stellar_arrow_client.options import (
     LedgerNumber,
     RunOptions,
     client_options,
+    complete_columns,
+    complete_streams,
     option,
     run_cli,
     run_options,
@@ -72,9 +74,15 @@ log = logging.getLogger(__name__)
     multiple=True,
     default=["payments"],
     metavar="NAME[,…]",
+    shell_complete=complete_streams,
     help="Streams to archive, with commas between them, or 'all'; may be repeated. Several go into a folder each.",
 )
-@option("--columns", metavar="NAME,…", help="Columns to archive; all that are not opt-in when left out.")
+@option(
+    "--columns",
+    metavar="NAME,…",
+    shell_complete=complete_columns,
+    help="Columns to archive; all that are not opt-in when left out.",
+)
 @option(
     "--filter",
     "condition",
