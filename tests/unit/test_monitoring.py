@@ -25,6 +25,7 @@ from stellar_arrow_source.errors import DecodeError, SourceUnavailableError
 from stellar_arrow_source.monitoring import families
 from stellar_arrow_source.monitoring.activity import IDLE_SECONDS, MOST_CLIENTS, Activity, OpenStream
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
+from stellar_arrow_source.monitoring.history import History, summed
 from stellar_arrow_source.monitoring.http import MonitoringServer, Page, json_page
 from stellar_arrow_source.monitoring.metrics import Metrics, drop_reason
 from stellar_arrow_source.monitoring.tip import Tip
@@ -374,3 +375,33 @@ def test_a_recent_first_ledger_makes_a_source_live_an_old_one_does_not() -> None
         tip.see(5, int(clock.date) - age)
         clock.now += 90
         assert (tip.live, tip.still_seconds()) == (live, 90 if live else 0)
+
+
+def test_history_keeps_rates_and_levels() -> None:
+    clock, total, level = Clock(), [0.0], [None, 3.5]
+    history = History({"rows": lambda: total[0]}, {"lag": lambda: level.pop(0)}, clock)
+    clock.now += 5
+    total[0] += 50
+    history.sample()
+    clock.now += 10
+    history.sample()
+    assert history.report()["points"] == [{"rows": 10.0, "lag": None}, {"rows": 0.0, "lag": 3.5}]
+
+
+def test_history_is_bounded() -> None:
+    history = History({}, {"lag": lambda: 1.0}, Clock())
+    for _ in range(1000):
+        history.sample()
+    assert len(history.report()["points"]) == 120
+
+
+def test_histories_of_several_servers_are_one() -> None:
+    own = [{"rows": 1.0, "lag": 9.0}, {"rows": 2.0, "lag": 8.0}, {"rows": 3.0, "lag": 7.0}]
+    younger = [{"rows": 10.0, "lag": 1.0}, {"rows": 20.0, "lag": None}]
+    older = [{"rows": 100.0, "lag": 1.0}] * 5
+    assert summed([own, younger, older], ["rows"]) == [
+        {"rows": 101.0, "lag": 9.0},
+        {"rows": 112.0, "lag": 8.0},
+        {"rows": 123.0, "lag": 7.0},
+    ]
+    assert summed([[], younger], ["rows"]) == []

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from types import FrameType
@@ -29,6 +29,7 @@ from stellar_arrow_source.flight.locations import Locations
 from stellar_arrow_source.flight.preparing import Preparation
 from stellar_arrow_source.flight.server import LedgerFlightServer
 from stellar_arrow_source.flight.source_watch import SourceWatch
+from stellar_arrow_source.flight.status import Status
 from stellar_arrow_source.flight.workers import Workers
 from stellar_arrow_source.ledgers.endpoint import without_credentials
 from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
@@ -37,6 +38,7 @@ from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.http import MonitoringServer, Page, json_page
 from stellar_arrow_source.monitoring.merging import merged
 from stellar_arrow_source.monitoring.metrics import CONTENT_TYPE, Metrics
+from stellar_arrow_source.monitoring.status import status_page
 from stellar_arrow_source.networks import network_name
 from stellar_arrow_source.tls import Identity, read_authorities, read_identity
 
@@ -85,6 +87,16 @@ class Service:
         self._workers = Workers(config, self._preparation) if config.workers > 1 else None
         activity = Activity(metrics, self._watch.tip)
         analytics = LedgerAnalytics() if config.enable_analytics else None
+        self._status = Status(
+            config,
+            metrics,
+            activity=activity,
+            hub=self._hub,
+            tip=self._watch.tip,
+            analytics=analytics,
+            health=self.health,
+            workers=lambda: self._workers_pages("/status").values(),
+        )
         self._clients = GrantsFile(config.auth_file) if config.auth_file else None
         tls = _tls(config)
         client_ca = read_authorities(config.tls_client_ca) if config.tls_client_ca else None
@@ -190,6 +202,7 @@ class Service:
         """
         self._monitoring.start()
         self._watch.start()
+        self._status.history.start()
         if self._workers is not None:
             self._workers.start()
         _log.info(
@@ -220,7 +233,11 @@ class Service:
             self._workers.close()
         self._preparation.close()
         self._watch.close()
+        self._status.history.close()
         self._monitoring.close()
+
+    def _workers_pages(self, path: str) -> Mapping[str, bytes]:
+        return self._workers.pages(path) if self._workers else {}
 
     def _fail(self, error: StellarArrowError) -> None:
         self.failure = error
@@ -244,12 +261,13 @@ class Service:
             state = self._watch.condition.state
             return json_page({"ready": not reasons, "source_state": state, "reasons": reasons}, status)
 
+        page = status_page()
         pages: dict[str, Callable[[], Page]] = {
             "/health": lambda: json_page(self.health()),
             "/ready": ready,
-            "/metrics": lambda: Page(
-                merged(metrics.exposition(), self._workers.metrics() if self._workers else {}), CONTENT_TYPE
-            ),
+            "/metrics": lambda: Page(merged(metrics.exposition(), self._workers_pages("/metrics")), CONTENT_TYPE),
+            "/": lambda: page,
+            "/status": lambda: json_page(self._status.report()),
         }
         if analytics is not None:
             pages["/analytics"] = lambda: json_page(analytics.report())

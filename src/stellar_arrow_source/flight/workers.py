@@ -85,9 +85,9 @@ class Workers:
         """What /health says of each worker."""
         return [worker.report() for worker in self._workers]
 
-    def metrics(self) -> dict[str, bytes]:
-        """Number of each worker that answers → its metrics in Prometheus' text format."""
-        pages = {str(worker.number): worker.page("/metrics") for worker in self._workers if worker.ready}
+    def pages(self, path: str) -> dict[str, bytes]:
+        """Number of each worker that answers → a page of its monitoring."""
+        pages = {str(worker.number): worker.page(path) for worker in self._workers if worker.ready}
         return {number: page[1] for number, page in pages.items() if page is not None}
 
     def drain(self) -> None:

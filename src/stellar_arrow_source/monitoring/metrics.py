@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 
 import pyarrow as pa
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -17,6 +24,8 @@ from stellar_arrow_source.monitoring import families
 from stellar_arrow_source.monitoring.families import Family, Kind
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each counter, of no use here
 
 Value = float | Mapping[tuple[str, ...], float] | None
 """Of a metric that is read: its value, those by label values, or None while there is none."""
