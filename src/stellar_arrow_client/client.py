@@ -22,7 +22,7 @@ from stellar_arrow_client import request as wire
 from stellar_arrow_client.display import PREVIEWED_ROWS, Preview, html_table, text_table
 from stellar_arrow_client.errors import IntegrityError, InvalidRequestError, StellarArrowError, UnavailableError
 from stellar_arrow_client.parallel import read_shared
-from stellar_arrow_client.policy import RetryPolicy
+from stellar_arrow_client.policy import PARALLEL, RetryPolicy
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.servers import Credentials, Servers
 from stellar_arrow_client.stream import read_stream
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from stellar_arrow_client.rows import Rows
 
 CALL_SECONDS: Final = 30.0
-PARALLEL: Final = 8
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_LEDGER: Final = 2
 """The first that closed: ledger 1 is made, not closed, and sources begin with either."""

@@ -28,7 +28,7 @@ from stellar_arrow_client.command import (
 )
 from stellar_arrow_client.completion import complete_columns, complete_streams
 from stellar_arrow_client.logs import FORMATS, LEVELS, configure_logging
-from stellar_arrow_client.policy import RetryPolicy
+from stellar_arrow_client.policy import PARALLEL, RetryPolicy
 from stellar_arrow_client.request import COMPRESSIONS, MAX_LEDGER, Compression, StreamRequest
 
 __all__ = [
@@ -191,13 +191,22 @@ def client_options(function: F) -> F:
         client_cert: Path | None,
         client_key: Path | None,
         retry_for: float,
+        parallel: int,
         **kwargs: Any,
     ) -> Any:
         from stellar_arrow_client.client import Client  # pyarrow loads slowly, --help needs none of it
 
         roots, cert, key = (path.read_bytes() if path else None for path in (tls_roots, client_cert, client_key))
         retry = RetryPolicy(retry_for=retry_for)
-        with Client(server, token=token, tls_roots=roots, client_cert=cert, client_key=key, retry=retry) as client:
+        with Client(
+            server,
+            token=token,
+            tls_roots=roots,
+            client_cert=cert,
+            client_key=key,
+            retry=retry,
+            parallel=parallel,
+        ) as client:
             return function(*args, client=client, **kwargs)
 
     return _apply(
@@ -229,6 +238,14 @@ def client_options(function: F) -> F:
             envvar="STELLAR_ARROW_RETRY_FOR",
             metavar="SECONDS",
             help="How long to go on trying when the connection breaks.",
+        ),
+        option(
+            "--parallel",
+            type=click.IntRange(1, 64),
+            default=PARALLEL,
+            envvar="STELLAR_ARROW_PARALLEL",
+            metavar="SERVERS",
+            help="From how many servers to read a range at a time, at most, where several share the work.",
         ),
     )
 

@@ -1,10 +1,14 @@
-"""How long to go on trying when a server cannot be reached."""
+"""How long to go on trying when a server cannot be reached, and how many to read from."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
+
+PARALLEL: Final = 8
+"""From how many servers a client reads one stream at a time, at most."""
 
 
 @dataclass(frozen=True, slots=True)
