@@ -88,6 +88,10 @@ class ProtobufEncoding(RowEncoding):
     repeated field cannot tell null from empty.
     """
 
+    def __init__(self, schema: pa.Schema, _max_bytes: int = 0) -> None:
+        super().__init__(schema)
+        _describe(DescriptorProto(), schema)  # refuses what has no form
+
     def rows(self, columns: list[pa.Array], count: int) -> pa.Array:
         return join(_fields(self.schema, columns, count), count)
 
