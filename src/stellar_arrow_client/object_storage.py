@@ -90,6 +90,12 @@ class ObjectAddress:
         )
         return next((address.startswith("http://") for address in named if address), False)
 
+    @property
+    def library_options(self) -> dict[str, str]:
+        """The options by the names that the libraries of object storage in Rust know."""
+        options = {_OPTIONS[self.kind][name]: value for name, value in self.options.items()}
+        return {**options, "allow_http": str(self.is_plain_http).lower()}
+
     def within(self, name: str) -> ObjectAddress:
         """A prefix below this one."""
         return ObjectAddress(self.kind, f"{self.where}/{name}", self.options)

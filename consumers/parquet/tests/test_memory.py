@@ -32,7 +32,7 @@ sink.open(batch(1).schema, StreamRequest("noise", 1, LEDGERS))
 for ledger in range(1, LEDGERS + 1):
     sink.write(batch(ledger), Cursor(ledger, ledger))
 sink.close()
-written = sum(record.size for record in archive.manifest.files.values())
+written = sum(record.size for record in archive.records.files.values())
 archive.close()
 # Not getrusage: its peak is inherited from the process that started this one.
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))

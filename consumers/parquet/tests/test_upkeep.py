@@ -150,7 +150,7 @@ def test_prune_deletes_what_is_old_and_nothing_else(archive_range, command) -> N
     assert file_of(folder).exists()
     command("verify", folder)
     assert "31 (100 to 130)" in command("info", folder).stdout
-    assert "1 (1 pruned)" in command("info", folder).stdout
+    assert "pruned:    1 files" in command("info", folder).stdout
     assert command("prune", folder, "--older-than", "2024-08-31").stdout == ""
 
 

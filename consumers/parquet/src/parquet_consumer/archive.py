@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pyarrow as pa
 
-from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, ArchiveMismatchError
-from parquet_consumer.manifest import MANIFEST_NAME, ArchiveRecord, Manifest
-from parquet_consumer.names import is_ours
+from parquet_consumer.errors import ArchiveIntegrityError, ArchiveMismatchError
+from parquet_consumer.formats import Format, Records
+from parquet_consumer.manifest import ArchiveRecord
 from parquet_consumer.partitions import Partitioning
-from parquet_consumer.storage import LOCK_NAME, Storage
+from parquet_consumer.storage import Storage
 from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_client.request import StreamRequest
 
@@ -31,24 +29,24 @@ class Archive:
         ArchiveIntegrityError: the manifest is damaged, or missing beside files.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, form: Format | None = None, stream: str | None = None) -> None:
         self.storage = storage
         with ExitStack() as stack:
             storage.prepare()
             stack.enter_context(storage.locked())
-            self.manifest = Manifest.load(storage)
-            if self.manifest.torn:
-                self.manifest.repair()
+            self.records: Records = (form or Format()).records(storage, stream)
+            if self.records.torn:
+                self.records.repair()
             if storage.shared:
-                self.manifest.claim(secrets.token_hex(8))
+                self.records.claim()
             self._clear_up()
             self._held = stack.pop_all()
 
     def _clear_up(self) -> None:
-        strays = [path for path in stray_files(self.storage, self.manifest) if is_ours(path)]
-        if strays and self.manifest.archive is None:
+        strays = self.records.strays(self.storage.files())
+        if strays and self.records.archive is None:
             raise ArchiveIntegrityError(
-                f"{self.storage} holds {strays[0]} but no {MANIFEST_NAME}; restore the manifest from a backup or "
+                f"{self.storage} holds {strays[0]} but {self.records.place} is missing; restore it from a backup or "
                 "choose another place"
             )
         self.storage.delete(strays)
@@ -61,13 +59,13 @@ class Archive:
             IntegrityError: it is of another network.
         """
         record = describe(schema, request, partitioning)
-        known = self.manifest.archive
+        known = self.records.archive
         if known is not None:
-            check_same(self.storage, known, record)
-            if known.network is not None or record.network is None:
+            check_same(self.storage, known, record, grows=self.records.grows)
+            if (known.network is not None or record.network is None) and known.columns == record.columns:
                 return
             record = dataclasses.replace(record, start=known.start)
-        self.manifest.append(record)
+        self.records.describe(record, schema)
 
     def close(self) -> None:
         """Let another process write."""
@@ -98,8 +96,11 @@ def describe(schema: pa.Schema, request: StreamRequest, partitioning: Partitioni
     )
 
 
-def check_same(place: Storage, known: ArchiveRecord, wanted: ArchiveRecord) -> None:
+def check_same(place: Storage, known: ArchiveRecord, wanted: ArchiveRecord, *, grows: bool) -> None:
     """Refuse to mix two different things in one archive.
+
+    Args:
+        grows: whether new columns may be added to it.
 
     Raises:
         ArchiveMismatchError, IntegrityError: as :meth:`Archive.describe`.
@@ -119,6 +120,8 @@ def check_same(place: Storage, known: ArchiveRecord, wanted: ArchiveRecord) -> N
     if known.filter != wanted.filter:
         held = f"holds the rows with {known.filter}" if known.filter else "holds all rows"
         raise ArchiveMismatchError(f"{place} {held}; give the same --filter or {choose}")
+    if grows and set(known.columns) <= set(wanted.columns):
+        return
     if known.columns != wanted.columns:
         names = [column.split(" ")[0] for column in known.columns]
         if (found := [column.split(" ")[0] for column in wanted.columns]) != names:
@@ -134,23 +137,3 @@ def check_same(place: Storage, known: ArchiveRecord, wanted: ArchiveRecord) -> N
         raise ArchiveMismatchError(
             f"{place} holds the column {changed[0]!r} but the server now gives {changed[1]!r}; {choose}"
         )
-
-
-def find_archives(storage: Storage) -> list[Storage]:
-    """The archives at a place: that itself, else those of one stream each below it.
-
-    Raises:
-        ArchiveError: there is none, or the place cannot be read.
-    """
-    if storage.exists(MANIFEST_NAME):
-        return [storage]
-    found = storage.below(MANIFEST_NAME)
-    if not found:
-        raise ArchiveError(f"{storage} is no archive: it has no {MANIFEST_NAME}; name the place that was archived into")
-    return found
-
-
-def stray_files(storage: Storage, manifest: Manifest) -> Iterator[str]:
-    """Files in the archive that its manifest does not record."""
-    known = manifest.files.keys() | {MANIFEST_NAME, LOCK_NAME}
-    return (path for path in storage.files() if path not in known)

@@ -12,6 +12,7 @@ import io
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 
 import obstore
@@ -80,9 +81,17 @@ class Bucket:
                     yield entry["path"]
 
     def size(self, path: str) -> int | None:
+        meta = self._head(path)
+        return None if meta is None else meta["size"]
+
+    def modified(self, path: str) -> datetime | None:
+        meta = self._head(path)
+        return None if meta is None else meta["last_modified"]
+
+    def _head(self, path: str) -> obstore.ObjectMeta | None:
         with storage_errors("read", self.at(path)):
             try:
-                return obstore.head(self.store, path)["size"]
+                return obstore.head(self.store, path)
             except FileNotFoundError as error:
                 return _absent(error, None)
 
@@ -112,7 +121,7 @@ class NewObject:
         self._upload = _Upload(bucket.store, path)
         self.stream = pa.PythonFile(self._upload, mode="w")
 
-    def complete(self, last: int) -> Written:
+    def complete(self, last: int | None) -> Written:
         self._upload.finish()
         return Written(self._path, self._upload.tell(), self._upload.digest.hexdigest())
 

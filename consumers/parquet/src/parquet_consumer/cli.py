@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from parquet_consumer.upkeep_cli import upkeep
-from parquet_consumer.values import COMPRESSIONS, Bounds, LedgerRange, Place, Size
+from parquet_consumer.values import COMPRESSIONS, FORMATS, Bounds, LedgerRange, Place, Size
 from stellar_arrow_client.errors import ExitCode
 from stellar_arrow_client.options import (
     Choice,
@@ -28,6 +28,7 @@ from stellar_arrow_client.options import (
 
 if TYPE_CHECKING:
     from parquet_consumer.files import FileOptions
+    from parquet_consumer.formats import Format
     from parquet_consumer.partitions import Partitioning
     from parquet_consumer.plan import Target
     from parquet_consumer.storage import Storage
@@ -39,7 +40,8 @@ log = logging.getLogger(__name__)
 @click.command(
     "parquet-consumer",
     cls=Command,
-    epilog="Also: parquet-consumer verify | gaps | info | prune OUTPUT; see 'parquet-consumer verify --help'.",
+    epilog="Also: parquet-consumer verify | gaps | info | prune | optimize | vacuum OUTPUT; see "
+    "'parquet-consumer verify --help'.",
 )
 @client_options
 @click.argument(
@@ -89,6 +91,29 @@ log = logging.getLogger(__name__)
     envvar="PARQUET_CONSUMER_FILTER",
     metavar="SQL",
     help="Rows to archive, such as \"asset_code = 'USDC'\".",
+)
+@option(
+    "--format",
+    "form",
+    type=Choice(FORMATS),
+    default="parquet",
+    envvar="PARQUET_CONSUMER_FORMAT",
+    help="What keeps track of the files: parquet for a manifest beside them, or a table format. delta and iceberg "
+    "need the extra of that name: pip install 'parquet-consumer[delta]'.",
+)
+@option(
+    "--catalog",
+    envvar="PARQUET_CONSUMER_CATALOG",
+    metavar="ADDRESS",
+    help="Catalog of --format iceberg: http://host:8181 (REST), sqlite:////path/catalog.db, or a name in "
+    "~/.pyiceberg.yaml; a file in OUTPUT when left out.",
+)
+@option(
+    "--namespace",
+    default="stellar",
+    envvar="PARQUET_CONSUMER_NAMESPACE",
+    metavar="NAME",
+    help="Namespace of the tables in the catalog; a table is named after its stream.",
 )
 @option(
     "--partition",
@@ -141,6 +166,9 @@ def archive(
     streams: tuple[str, ...],
     columns: str | None,
     condition: str | None,
+    form: str,
+    catalog: str | None,
+    namespace: str,
     partition: str,
     max_file_size: int,
     interval: float,
@@ -155,6 +183,7 @@ def archive(
     given again after any interruption. At the end the pattern of the files is printed, to be pasted into a query.
     """
     from parquet_consumer.files import FileOptions
+    from parquet_consumer.formats import Format
     from parquet_consumer.partitions import Partitioning
     from parquet_consumer.plan import plan_targets
     from stellar_arrow_client.request import StreamRequest
@@ -164,18 +193,22 @@ def archive(
     start, end = bounds or (start, end)
     names = None if columns is None else tuple(name.strip() for name in columns.split(","))
     partitioning = Partitioning.parse(partition)
+    kept_by = Format(form, catalog, namespace)
     options = FileOptions(compression=compression, max_file_size=max_file_size, row_group_rows=row_group_rows)
-    targets = plan_targets(client, output, streams, StreamRequest("any", start, end, names, condition), partitioning)
+    targets = plan_targets(
+        client, output, streams, StreamRequest("any", start, end, names, condition), partitioning, kept_by
+    )
     if dry_run:
         for target in targets:
-            click.echo(_intention(target, partitioning))
+            click.echo(_intention(target, kept_by.place(target.storage, partitioning)))
         return ExitCode.OK
-    return _run(client, targets, partitioning, options, run_options, interval)
+    return _run(client, targets, kept_by, partitioning, options, run_options, interval)
 
 
 def _run(
     client: Client,
     targets: list[Target],
+    kept_by: Format,
     partitioning: Partitioning,
     options: FileOptions,
     run_options: RunOptions,
@@ -192,7 +225,7 @@ def _run(
     archives: dict[str, Archive] = {}
     with ExitStack() as stack:
         for target in targets:
-            archives[str(target.storage)] = archive = Archive(target.storage)
+            archives[str(target.storage)] = archive = Archive(target.storage, kept_by, target.request.stream)
             stack.callback(archive.close)
             for first, last in target.gaps:
                 log.warning(
@@ -211,19 +244,19 @@ def _run(
                 break
     full: Target | None = None
     for target in targets:
-        click.echo(target.storage.at(partitioning.glob))
-        if archives[str(target.storage)].manifest.files:
+        click.echo(kept_by.place(target.storage, partitioning))
+        if next(archives[str(target.storage)].records.holdings(), None) is not None:
             full = full or target
         else:
             log.info("%s: no row so far, hence no file", target.storage)
     if full is not None:
-        log.info("query it in DuckDB: SELECT * FROM '%s'", full.storage.at(partitioning.glob))
+        log.info("%s", kept_by.query(full.storage, partitioning))
     return exit_code
 
 
-def _intention(target: Target, partitioning: Partitioning) -> str:
+def _intention(target: Target, place: str) -> str:
     """What a run would do, for ``--dry-run``."""
-    stream, place = target.request.stream, target.storage.at(partitioning.glob)
+    stream = target.request.stream
     if not target.missing:
         return f"{stream}: already complete in {place}"
     ranges = ", ".join(

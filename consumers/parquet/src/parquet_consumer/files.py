@@ -87,6 +87,7 @@ class FileWriter:
         self._close_times: tuple[int, int] | None = None
         self._file: NewFile | None = None
         self._writer: pq.ParquetWriter | None = None
+        self._footers: list[pq.FileMetaData] = []
 
     @property
     def is_full(self) -> bool:
@@ -130,6 +131,7 @@ class FileWriter:
                     self._schema,
                     compression=self._options.compression,
                     sorting_columns=[pq.SortingColumn(0)],
+                    metadata_collector=self._footers,
                 )
             self._writer.write_table(pa.Table.from_batches(self._held, self._schema), row_group_size=self._held_rows)
         self._rows += self._held_rows
@@ -145,8 +147,11 @@ class FileWriter:
         """What messages call the file."""
         return self._storage.at(self.folder) if self._file is None else self._file.place
 
-    def complete(self, last: int) -> FileRecord:
-        """Write what is held, make the file durable and let it appear.
+    def complete(self, last: int, *, unique: bool = False) -> tuple[FileRecord, pq.FileMetaData]:
+        """Write what is held, make the file durable and let it appear; the record of it, and its footer.
+
+        Args:
+            unique: whether its name must be one that no other file ever had.
 
         Raises:
             ArchiveError: the disk is full or cannot be written.
@@ -158,9 +163,9 @@ class FileWriter:
         assert self._close_times is not None
         with storage_errors("write", self._place):
             self._writer.close()
-            written = self._file.complete(last)
+            written = self._file.complete(None if unique else last)
         oldest, newest = (from_microseconds(time).isoformat() for time in self._close_times)
-        return FileRecord(
+        record = FileRecord(
             path=written.path,
             first=self._first,
             last=last,
@@ -170,6 +175,7 @@ class FileWriter:
             oldest=oldest,
             newest=newest,
         )
+        return record, self._footers[0]
 
     def abort(self) -> None:
         """Drop the file, also after a failed write and when it could not be recorded."""

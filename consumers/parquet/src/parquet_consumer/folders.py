@@ -5,15 +5,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
 
 from parquet_consumer.errors import storage_errors
-from parquet_consumer.names import file_name, temporary_name
+from parquet_consumer.names import file_name, object_name, temporary_name
 from parquet_consumer.storage import LOCK_NAME, Written
 from stellar_arrow_client.checkpoint import locked, sync_folder
 
@@ -83,6 +85,11 @@ class Folder:
             place = self.path / path
             return place.stat().st_size if place.is_file() else None
 
+    def modified(self, path: str) -> datetime | None:
+        with storage_errors("read", self.path / path):
+            place = self.path / path
+            return datetime.fromtimestamp(place.stat().st_mtime, UTC) if place.is_file() else None
+
     def open(self, path: str) -> pa.NativeFile:
         return pa.OSFile(str(self.path / path), "rb")
 
@@ -124,13 +131,18 @@ class NewFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self.stream = pa.OSFile(self.place, "wb")
 
-    def complete(self, last: int) -> Written:
+    def complete(self, last: int | None) -> Written:
         self.stream.close()
         with self._path.open("rb") as written:
             os.fsync(written.fileno())
             digest = hashlib.file_digest(written, "sha256").hexdigest()
             size = os.fstat(written.fileno()).st_size
-        self._path = self._path.rename(self._path.with_name(file_name(self._stream, self._first, last)))
+        name = (
+            object_name(self._stream, self._first, secrets.randbits(64))
+            if last is None
+            else file_name(self._stream, self._first, last)
+        )
+        self._path = self._path.rename(self._path.with_name(name))
         sync_folder(self._path.parent)
         for above in Path(self._folder).parents:
             sync_folder(self._archive / above)

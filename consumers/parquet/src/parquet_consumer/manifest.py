@@ -28,12 +28,17 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Final
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, storage_errors
-from parquet_consumer.names import is_safe
+from parquet_consumer.names import is_ours, is_safe
 from parquet_consumer.ranges import LedgerRanges
 from parquet_consumer.storage import OvertakenError, Storage
 from stellar_arrow_client.request import MAX_LEDGER
@@ -132,8 +137,10 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 class Manifest:
     """The log and what it amounts to.
 
+    It is the :class:`~parquet_consumer.formats.Records` of an archive of plain Parquet files.
+
     Attributes:
-        path: of the log.
+        place: of the log.
         archive: what the archive is of; None while nothing is recorded.
         files: the files to be found, by path, in the order of their completion.
         covered: ledgers that need not be fetched: those of files, empty and pruned ones.
@@ -145,8 +152,10 @@ class Manifest:
         ArchiveError: the log cannot be read or written.
     """
 
+    grows = False
+
     def __init__(self, storage: Storage) -> None:
-        self.path = storage.at(MANIFEST_NAME)
+        self.place = storage.at(MANIFEST_NAME)
         self.archive: ArchiveRecord | None = None
         self.files: dict[str, FileRecord] = {}
         self.covered = LedgerRanges()
@@ -161,7 +170,7 @@ class Manifest:
     def load(cls, storage: Storage) -> Manifest:
         """Read the log of an archive; a place without one gives an empty manifest."""
         manifest = cls(storage)
-        with storage_errors("read", manifest.path):
+        with storage_errors("read", manifest.place):
             manifest._catch_up(manifest._log.read(0))
         return manifest
 
@@ -170,14 +179,45 @@ class Manifest:
         self._extend(None)
         self.torn = False
 
-    def claim(self, token: str) -> None:
+    def holdings(self) -> Iterator[FileRecord]:
+        """Its files."""
+        return iter(self.files.values())
+
+    def further_facts(self) -> list[tuple[str, object]]:
+        """What was pruned, and when the ledgers closed."""
+        files = self.files.values()
+        closed = f"{min(file.oldest for file in files)} to {max(file.newest for file in files)}" if files else None
+        return [("pruned", f"{self.pruned} files"), *([("closed", closed)] if closed else [])]
+
+    def claim(self) -> None:
         """From here on, nothing may be recorded by another run.
 
         Raises:
             ArchiveError: by :meth:`append`, once another run has claimed the archive.
         """
+        token = secrets.token_hex(8)
         self._extend(WriterRecord(token=token))
         self._own = token
+
+    def schema(self, schema: pa.Schema) -> pa.Schema:
+        """Parquet has all types of a stream."""
+        return schema
+
+    def describe(self, record: ArchiveRecord, schema: pa.Schema) -> None:
+        """Record what the archive is of; the columns are in its files."""
+        self.append(record)
+
+    def add_file(self, record: FileRecord, metadata: pq.FileMetaData) -> None:
+        """Record a complete file; its footer is in it."""
+        self.append(record)
+
+    def add_empty(self, record: EmptyRecord) -> None:
+        """Record ledgers without a row."""
+        self.append(record)
+
+    def strays(self, paths: Iterable[str]) -> list[str]:
+        """The archive's own files that are not recorded."""
+        return [path for path in paths if is_ours(path) and path not in self.files]
 
     def append(self, record: Record) -> None:
         """Make a record durable, then count it in."""
@@ -185,12 +225,12 @@ class Manifest:
 
     def _extend(self, record: Record | None) -> None:
         line = b"" if record is None else _to_line(record)
-        with storage_errors("record in", self.path):
+        with storage_errors("record in", self.place):
             while True:
                 with self._log.changing() as log:
                     self._catch_up(log.read(self._read))
                     if self._own and self._writer != self._own:
-                        raise ArchiveError(f"another process has begun to write to {self.path}; this one must end")
+                        raise ArchiveError(f"another process has begun to write to {self.place}; this one must end")
                     if record is not None:
                         self._check(record)
                     try:
@@ -257,7 +297,7 @@ class Manifest:
 
     def _damaged(self, fault: str) -> ArchiveIntegrityError:
         return ArchiveIntegrityError(
-            f"{self.path}, line {self._lines + 1}: {fault}; restore the manifest from a backup or archive into "
+            f"{self.place}, line {self._lines + 1}: {fault}; restore the manifest from a backup or archive into "
             "another folder"
         )
 

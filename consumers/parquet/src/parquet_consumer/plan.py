@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from parquet_consumer.archive import check_same, describe
 from parquet_consumer.errors import ArchiveMismatchError
-from parquet_consumer.manifest import MANIFEST_NAME, Manifest
+from parquet_consumer.formats import Format, Records, format_of, inner_archives
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import REQUIRED_COLUMNS
 from parquet_consumer.storage import Storage
@@ -42,7 +42,12 @@ class Target:
 
 
 def plan_targets(
-    client: Client, output: Storage, streams: Sequence[str], wanted: StreamRequest, partitioning: Partitioning
+    client: Client,
+    output: Storage,
+    streams: Sequence[str],
+    wanted: StreamRequest,
+    partitioning: Partitioning,
+    form: Format | None = None,
 ) -> list[Target]:
     """What to fetch for each stream; ``wanted`` gives range, columns and filter.
 
@@ -53,10 +58,12 @@ def plan_targets(
         ArchiveMismatchError, IntegrityError: an archive holds something else.
         StellarArrowError: the server cannot be reached, a manifest cannot be read.
     """
+    form = form or Format()
+    form.check(partitioning)
     names = _resolve(client, streams)
     _check_layout(output, names)
     return [
-        _plan_target(client, output if len(names) == 1 else output.within(name), name, wanted, partitioning)
+        _plan_target(client, output if len(names) == 1 else output.within(name), name, wanted, partitioning, form)
         for name in names
     ]
 
@@ -80,43 +87,44 @@ def _resolve(client: Client, streams: Sequence[str]) -> list[str]:
 def _check_layout(output: Storage, names: Sequence[str]) -> None:
     """One folder holds one stream: refuse to nest archives."""
     if len(names) == 1:
-        inner = [str(place).rpartition("/")[2] for place in output.below(MANIFEST_NAME)]
+        inner = inner_archives(output)
         if inner:
             raise ArchiveMismatchError(
                 f"{output} holds an archive for each of {', '.join(inner)}; write to {output.at(names[0])}"
             )
-    elif output.exists(MANIFEST_NAME):
+    elif format_of(output):
         raise ArchiveMismatchError(f"{output} is an archive of one stream; choose another folder for several")
 
 
 def _plan_target(
-    client: Client, storage: Storage, stream: str, wanted: StreamRequest, partitioning: Partitioning
+    client: Client, storage: Storage, stream: str, wanted: StreamRequest, partitioning: Partitioning, form: Format
 ) -> Target:
     columns = wanted.columns
     if columns is not None:
         columns = (*REQUIRED_COLUMNS, *(name for name in columns if name not in REQUIRED_COLUMNS))
     schema = client.schema(stream, columns)
-    manifest = Manifest.load(storage)
-    start = wanted.start if wanted.start is not None else _begin(client, manifest)
+    records = form.records(storage, stream)
+    records.schema(schema)
+    start = wanted.start if wanted.start is not None else _begin(client, records)
     request = StreamRequest(stream, start, wanted.end, columns, wanted.filter)
-    if manifest.archive is not None:
-        check_same(storage, manifest.archive, describe(schema, request, partitioning))
+    if records.archive is not None:
+        check_same(storage, records.archive, describe(schema, request, partitioning), grows=records.grows)
     missing = [request]
     if start is not None:
         missing = [
             StreamRequest(stream, first, last, columns, wanted.filter)
-            for first, last in manifest.covered.missing(start, wanted.end)
+            for first, last in records.covered.missing(start, wanted.end)
         ]
-    gaps = manifest.covered.gaps() if wanted.start is None else []
+    gaps = records.covered.gaps() if wanted.start is None else []
     return Target(storage=storage, schema=schema, request=request, missing=tuple(missing), gaps=tuple(gaps))
 
 
-def _begin(client: Client, manifest: Manifest) -> int | None:
+def _begin(client: Client, records: Records) -> int | None:
     """Where a run without a start begins: where the archive ends, where its first run was to begin, at the tip."""
-    if manifest.covered.last is not None:
-        return manifest.covered.last + 1
-    if manifest.archive is not None and manifest.archive.start is not None:
-        return manifest.archive.start
+    if records.covered.last is not None:
+        return records.covered.last + 1
+    if records.archive is not None and records.archive.start is not None:
+        return records.archive.start
     return client.latest_ledger()
 
 

@@ -10,6 +10,7 @@ from parquet_consumer.errors import ArchiveIntegrityError
 from parquet_consumer.files import FileOptions, FileWriter, Memory
 from parquet_consumer.manifest import EmptyRecord
 from parquet_consumer.partitions import Partitioning, Piece, ledgers_and_close_times
+from parquet_consumer.table_types import to_table
 from stellar_arrow_client.errors import GapError
 from stellar_arrow_client.request import MAX_LEDGER, Cursor, StreamRequest
 
@@ -34,6 +35,7 @@ class ParquetSink:
         self._partitioning = partitioning
         self._options = options
         self._schema: pa.Schema | None = None
+        self._stored: pa.Schema | None = None  # the same, with the types of the archive's format
         self._stream = ""
         self._first: int | None = None  # of the ledgers in hand
         self._next: int | None = None  # one past the last ledger taken
@@ -56,7 +58,8 @@ class ParquetSink:
                 raise ArchiveIntegrityError(f"the stream {request.stream} has no column {name} of type {type_}")
         self._archive.describe(schema, request, self._partitioning)
         self._stream, self._schema = stream_name(schema, request), schema
-        covered = self._archive.manifest.covered
+        self._stored = self._archive.records.schema(schema)
+        covered = self._archive.records.covered
         start = request.start if request.start is not None else covered.last and covered.last + 1
         if start is None:
             return None
@@ -91,13 +94,13 @@ class ParquetSink:
     def _check_contiguous(self, cursor: Cursor) -> None:
         if self._next is None or cursor.first <= self._next:
             return
-        for first, last in self._archive.manifest.covered.missing(self._next, cursor.first - 1):
+        for first, last in self._archive.records.covered.missing(self._next, cursor.first - 1):
             raise GapError(f"the server left out ledgers {first} to {last} of {self._stream}")
 
     def _wanted(self, cursor: Cursor) -> list[tuple[int, int]]:
         """The ledgers of a batch that are neither covered nor in hand."""
         first = cursor.first if self._next is None else max(cursor.first, self._next)
-        missing = self._archive.manifest.covered.missing(first, cursor.last)
+        missing = self._archive.records.covered.missing(first, cursor.last)
         return [(first, last) for first, last in missing if last is not None]
 
     def _skip_to(self, ledger: int) -> None:
@@ -121,11 +124,11 @@ class ParquetSink:
                     self._folder,
                     self._stream,
                     self._first,
-                    self._schema,
+                    self._stored,
                     self._options,
                     self._memory,
                 )
-            self._file.add(rows.slice(piece.row_start, count))
+            self._file.add(to_table(rows.slice(piece.row_start, count), self._stored))
         self._next = piece.last + 1
         if self._file is not None and self._file.is_full:
             self._complete()
@@ -136,9 +139,9 @@ class ParquetSink:
             return
         last = self._next - 1
         if self._file is None:
-            self._archive.manifest.append(EmptyRecord(first=self._first, last=last))
+            self._archive.records.add_empty(EmptyRecord(first=self._first, last=last))
         else:
-            self._archive.manifest.append(self._file.complete(last))
+            self._archive.records.add_file(*self._file.complete(last))
         self._file = self._first = self._folder = None
         self._begun = True
 

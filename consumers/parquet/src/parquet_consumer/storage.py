@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
@@ -44,8 +45,12 @@ class NewFile(Protocol):
     place: str
     stream: pa.NativeFile
 
-    def complete(self, last: int) -> Written:
-        """Make it durable, whole and visible, as the file that ends with ledger ``last``."""
+    def complete(self, last: int | None) -> Written:
+        """Make it durable, whole and visible.
+
+        Args:
+            last: its last ledger, which its name may tell; None for a name that no other file ever has.
+        """
 
     def abort(self) -> None:
         """Drop it, whatever happened to it before; the next run removes what this cannot."""
@@ -120,6 +125,9 @@ class Storage(Protocol):
 
     def size(self, path: str) -> int | None:
         """Bytes of a file, None when there is none."""
+
+    def modified(self, path: str) -> datetime | None:
+        """When a file was completed, None when there is none."""
 
     def open(self, path: str) -> pa.NativeFile:
         """A file to read, in any order."""

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from obstore.exceptions import BaseError
 
-from parquet_consumer.archive import stray_files
-from parquet_consumer.manifest import ArchiveRecord, FileRecord, Manifest, PrunedRecord
+from parquet_consumer.manifest import MANIFEST_NAME, ArchiveRecord, FileRecord, Manifest, PrunedRecord
 from parquet_consumer.names import is_ours
 from parquet_consumer.partitions import Partitioning, ledgers_and_close_times
-from parquet_consumer.storage import Storage
+from parquet_consumer.storage import LOCK_NAME, Storage
+from parquet_consumer.tables import Table
 from stellar_arrow_client.errors import StellarArrowError
 
 _BLOCK: Final = 1 << 22
@@ -34,17 +34,19 @@ def faults(storage: Storage) -> Iterator[str]:
     manifest = Manifest.load(storage)
     archive = manifest.archive
     if archive is None:
-        yield f"{manifest.path} is empty: the first run was interrupted at its very beginning; run it again"
+        yield f"{manifest.place} is empty: the first run was interrupted at its very beginning; run it again"
         return
     if manifest.torn and not written:
-        yield f"{manifest.path} ends in a torn line; the next run repairs it"
+        yield f"{manifest.place} ends in a torn line; the next run repairs it"
     partitioning = Partitioning.parse(archive.partition)
     for record in manifest.files.values():
         try:
             yield from _file_faults(storage, record, archive, partitioning)
         except (OSError, pa.ArrowException, BaseError) as error:
             yield f"{storage.at(record.path)} cannot be read: {str(error).splitlines()[0]}"
-    for path in stray_files(storage, manifest):
+    for path in storage.files():
+        if path in manifest.files or path in (MANIFEST_NAME, LOCK_NAME):
+            continue
         if not is_ours(path):
             yield f"{storage.at(path)} does not belong to the archive; move it elsewhere"
         elif not written:
@@ -79,6 +81,30 @@ def _file_faults(
     for piece in pieces:
         if piece.folder != folder:
             yield f"{path} holds rows that belong into {piece.folder}"
+
+
+def table_faults(table: Table) -> Iterator[str]:
+    """The same for a table: every file of its newest version is there, and has the rows that it should."""
+    if table.archive is None:
+        yield f"{table.place} holds no table: the first run was interrupted at its very beginning; run it again"
+        return
+    storage = table.storage
+    for file in table.files():
+        path, size = storage.at(file.path), storage.size(file.path)
+        if size != file.size:
+            yield f"{path} is missing" if size is None else f"{path} has {size} bytes instead of {file.size}"
+            continue
+        try:
+            with storage.open(file.path) as content:
+                rows = sum(batch.num_rows for batch in pq.ParquetFile(content).iter_batches())
+        except (OSError, pa.ArrowException, BaseError) as error:
+            yield f"{path} cannot be read: {str(error).splitlines()[0]}"
+            continue
+        if rows != file.rows:
+            yield f"{path} has {rows} rows instead of {file.rows}"
+    if not storage.is_locked():
+        for stray in table.strays(storage.files()):
+            yield f"{storage.at(stray)} was left by an interrupted run; the next run removes it"
 
 
 def prune(storage: Storage, before: datetime, *, dry_run: bool = False) -> list[FileRecord]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 COMPRESSIONS: Final = ("zstd", "snappy", "gzip", "lz4", "brotli", "none")
 """Compressions of a Parquet file."""
 
+FORMATS: Final = ("parquet", "delta", "iceberg")
+"""Formats of an archive."""
+
 _SIZE = re.compile(r"([0-9]{1,15})\s*(?:([KMGT])(?:i?B)?|B)?", re.IGNORECASE)
 _SIZE_UNITS: Final = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _AGE = re.compile(r"([0-9]{1,6})([hdw])", re.IGNORECASE)
@@ -77,6 +80,20 @@ class Age(click.ParamType[datetime]):
         except (ValueError, OverflowError):
             self.fail(f"{value[:40]!r} is neither an age such as 90d nor a date such as 2024-08-30", param, ctx)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+class Duration(click.ParamType[timedelta]):
+    """A time of at least an hour: ``7d``, ``12h``, ``2w``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        matched = _AGE.fullmatch(value)
+        if not matched or not int(matched[1]):
+            self.fail(f"{value[:40]!r} is not a time of an hour or more, such as 7d or 12h", param, ctx)
+        return int(matched[1]) * _AGE_UNITS[matched[2].lower()]
 
 
 class Bounds(NamedTuple):
