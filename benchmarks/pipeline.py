@@ -1,6 +1,6 @@
 """How fast ledgers go from a store to Parquet files, through real processes on this machine, and where the time goes.
 
-    python benchmarks/pipeline.py [--ledger 60659332 …] [--copies 300] [--source grpc --source file] [--rounds 3]
+    python benchmarks/pipeline.py [--ledger 60659332 …] [--streams all …] [--source grpc …] [--copies 300] [--rounds 3]
 
 The chain is store → stellar-ledger-source → stellar-arrow-source → parquet-consumer; with ``--source file``, the
 Arrow source reads the store itself. Each stage is measured alone too: reading the store, the gRPC hop (a client that
@@ -15,13 +15,14 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any, cast
 
 import click
 import pyarrow as pa
@@ -36,15 +37,15 @@ from rich.table import Table
 from stores import find_ledger, make_store
 
 from stellar_arrow_client.client import Client
+from stellar_arrow_client.errors import UnknownStreamError
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_source.ledgers.endpoint import open_source
+from stellar_arrow_source.tables import STREAMS, find_stream
 
-STREAM_SETS: tuple[tuple[str, ...], ...] = (
-    ("payments",),
-    ("transactions", "operations"),
-    ("ledgers", "transactions", "operations", "payments"),
-)
-GOAL: dict[tuple[int, tuple[str, ...]], int] = {(60659332, ("transactions", "operations")): 300}
+Streams = tuple[str, ...]
+
+STREAM_SETS = ("payments", "transactions,operations", "ttp_events", "all")
+GOAL = {(60659332, ("transactions", "operations")): 300}
 """Ledgers a second that the design asks for, from the store to Parquet, on two cores."""
 
 Batches = list[tuple[pa.RecordBatch, Cursor]]
@@ -99,7 +100,7 @@ class Chain:
             for _ in source.ledgers(self.ledgers[0], self.ledgers[-1], threading.Event()):
                 pass
 
-    def drain_server(self, streams: tuple[str, ...], row: Row) -> None:
+    def drain_server(self, streams: Streams, row: Row) -> None:
         """Flight clients that read all streams at the same time and drop the rows."""
 
         def rows_of(stream: str) -> int:
@@ -112,7 +113,7 @@ class Chain:
         ):
             row.rows = sum(pool.map(rows_of, streams))
 
-    def write(self, streams: tuple[str, ...], row: Row) -> None:
+    def write(self, streams: Streams, row: Row) -> None:
         """The consumer's sinks, one thread each, fed from memory, until all is on disk."""
         with Client(f"localhost:{self.server.port}") as client, ExitStack() as stack:
             held = {stream: list(client.stream(self._request(stream))) for stream in streams}
@@ -122,7 +123,7 @@ class Chain:
                 done = [pool.submit(self._write_stream, archives[name], name, held[name]) for name in streams]
                 row.rows = sum(future.result() for future in done)
 
-    def archive(self, streams: tuple[str, ...], row: Row) -> None:
+    def archive(self, streams: Streams, row: Row) -> None:
         """The whole chain."""
         before = {name: server.cost() for name, server in self._servers().items()}
         output = self._output()
@@ -152,7 +153,29 @@ class Chain:
         return {"source": self.hop, "server": self.server} if self.hop else {"server": self.server}
 
 
-def measure(sequence: int, copies: int, source: str, rounds: int) -> Table:
+class StreamSet(click.ParamType[Streams]):
+    """Names with commas between them, or ``all``."""
+
+    name = "streams"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Streams:
+        """The canonical names."""
+        if not isinstance(value, str):
+            return cast(Streams, value)
+        if value == "all":
+            return tuple(stream.name for stream in STREAMS)
+        try:
+            return tuple(find_stream(name).name for name in value.split(","))
+        except UnknownStreamError as error:
+            self.fail(str(error), param, ctx)
+
+
+def label(streams: Streams) -> str:
+    """What the table calls them."""
+    return f"all {len(streams)} streams" if len(streams) == len(STREAMS) else " + ".join(streams)
+
+
+def measure(sequence: int, copies: int, source: str, stream_sets: Sequence[Streams], rounds: int) -> Table:
     """The table of one ledger and one way to the store."""
     with tempfile.TemporaryDirectory(prefix="pipeline-") as folder, ExitStack() as stack:
         store, work = Path(folder, "store"), Path(folder, "archives")
@@ -164,14 +187,13 @@ def measure(sequence: int, copies: int, source: str, rounds: int) -> Table:
         steps: list[tuple[Row, Callable[[Row], None]]] = [(Row("store alone"), chain.read_store)]
         if hop:
             steps.append((Row("gRPC hop"), chain.drain_hop))
-        for streams in STREAM_SETS:
-            label = " + ".join(streams) if len(streams) < 4 else "all four"
+        for streams in stream_sets:
+            name = label(streams)
             steps += [
-                (Row(f"server: {label}"), partial(chain.drain_server, streams)),
-                (Row(f"writing: {label}"), partial(chain.write, streams)),
-                (Row(f"to Parquet: {label}", GOAL.get((sequence, streams))), partial(chain.archive, streams)),
+                (Row(f"server: {name}"), partial(chain.drain_server, streams)),
+                (Row(f"writing: {name}"), partial(chain.write, streams)),
+                (Row(f"to Parquet: {name}", GOAL.get((sequence, streams))), partial(chain.archive, streams)),
             ]
-        for streams in STREAM_SETS:
             chain.drain_server(streams, Row("warm-up"))
         for _ in range(rounds):
             for row, step in steps:
@@ -203,6 +225,14 @@ def table(rows: list[Row], ledgers: int, size: int, title: str) -> Table:
 
 @click.command(context_settings={"show_default": True})
 @click.option("--ledger", "ledgers", type=int, multiple=True, default=(60659332, 53312000), help="Repeatable.")
+@click.option(
+    "--streams",
+    "stream_sets",
+    type=StreamSet(),
+    multiple=True,
+    default=STREAM_SETS,
+    help="Streams that are read at the same time: names with commas between them, or all; repeatable.",
+)
 @click.option("--copies", type=click.IntRange(10, 60_000), default=300, help="Ledgers in the store.")
 @click.option(
     "--source",
@@ -213,12 +243,14 @@ def table(rows: list[Row], ledgers: int, size: int, title: str) -> Table:
     help="How the server gets at the store: through stellar-ledger-source, or by itself; repeatable.",
 )
 @click.option("--rounds", type=click.IntRange(1), default=3, help="Times that everything is measured.")
-def main(ledgers: tuple[int, ...], copies: int, sources: tuple[str, ...], rounds: int) -> None:
+def main(
+    ledgers: tuple[int, ...], stream_sets: tuple[Streams, ...], copies: int, sources: tuple[str, ...], rounds: int
+) -> None:
     """Measure the chain from a store to Parquet."""
     console = Console(width=150)
     for sequence in ledgers:
         for source in sources:
-            console.print(measure(sequence, copies, source, rounds))
+            console.print(measure(sequence, copies, source, stream_sets, rounds))
 
 
 if __name__ == "__main__":
