@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 
 MARK = "␀"
+ROWS_AT_A_TIME = 5000
 
 
 def plain(value: Any) -> Any:
@@ -45,6 +47,27 @@ class Reader:
             )
         )
         return [{name: plain(value) for name, value in zip(columns, row, strict=True)} for row in found]
+
+    def check(self, table: str, expected: pa.Table) -> None:
+        """The table holds the rows of the stream, in its order, each once, and nothing else."""
+        columns = expected.column_names
+        query = sql.SQL("SELECT {}, ledger_row FROM {} ORDER BY ledger_sequence, ledger_row").format(
+            sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(self.schema, table)
+        )
+        with psycopg.connect(self.url) as connection, connection.cursor("rows") as cursor:
+            cursor.execute(query)
+            at, place, ledger = 0, 0, None
+            while found := cursor.fetchmany(ROWS_AT_A_TIME):
+                wanted = expected.slice(at, len(found)).to_pylist()
+                assert len(wanted) == len(found), f"{table} has more than the {expected.num_rows} rows of the stream"
+                for row, want in zip(found, wanted, strict=True):
+                    got = {name: plain(value) for name, value in zip(columns, row, strict=False)}
+                    assert got == want
+                    place = place + 1 if want["ledger_sequence"] == ledger else 0
+                    ledger = want["ledger_sequence"]
+                    assert row[-1] == place
+                at += len(found)
+        assert at == expected.num_rows, f"{table} has {at} of {expected.num_rows} rows"
 
     def ledgers(self, table: str) -> list[tuple[int, int]]:
         """The ledgers of the checkpoint, both ends inclusive."""

@@ -63,10 +63,10 @@ if TYPE_CHECKING:
     help="What to do with columns that a stream has and its table lacks.",
 )
 @option(
-    "--parallel",
+    "--writers",
     type=click.IntRange(1, 64),
     default=1,
-    help="Ranges of each stream that are read and written at the same time, before the tip is followed.",
+    help="Ranges of each stream that are read and written at the same time, up to the tip, which one follows then.",
 )
 @option(
     "--commit-rows",
@@ -95,7 +95,7 @@ def load(
     partition_ledgers: int | None,
     indexes: str,
     schema_change: str,
-    parallel: int,
+    writers: int,
     commit_rows: int,
     commit_seconds: float,
     dry_run: bool,
@@ -130,7 +130,7 @@ def load(
     ]
     writing = Writing(
         add_columns=schema_change == "add",
-        parallel=parallel,
+        writers=writers,
         commit_rows=commit_rows,
         commit_seconds=commit_seconds,
         dry_run=dry_run,

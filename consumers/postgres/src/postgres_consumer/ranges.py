@@ -57,24 +57,24 @@ def find_missing(
     return Missing(tuple(ranges))
 
 
-def cut(missing: Missing, latest: int | None, parallel: int) -> Missing:
+def cut(missing: Missing, latest: int | None, writers: int) -> Missing:
     """The same in about as many ranges as are read at the same time, those up to the tip among them."""
     bounded, tip = list(missing.bounded), missing.tip
-    if parallel > 1 and tip is not None and latest is not None and tip <= latest:
+    if writers > 1 and tip is not None and latest is not None and tip <= latest:
         bounded.append((tip, latest))
         tip = latest + 1
     ledgers = sum(last - first + 1 for first, last in bounded)
-    size = max(-(-ledgers // parallel), 1)
+    size = max(-(-ledgers // writers), 1)
     pieces = ((at, min(at + size - 1, last)) for first, last in bounded for at in range(first, last + 1, size))
     return Missing(tuple(pieces), missing.follows, tip)
 
 
 def rounds(
-    requests: Mapping[Table, StreamRequest], missing: Mapping[Table, Missing], parallel: int
+    requests: Mapping[Table, StreamRequest], missing: Mapping[Table, Missing], writers: int
 ) -> Iterator[list[tuple[Table, StreamRequest]]]:
     """What is read at the same time: of each stream some ranges, then the next ones, …; at last the tips."""
     steps = [
-        [(table, lacking.bounded[at : at + parallel]) for at in range(0, len(lacking.bounded), parallel)]
+        [(table, lacking.bounded[at : at + writers]) for at in range(0, len(lacking.bounded), writers)]
         for table, lacking in missing.items()
     ]
     for step in zip_longest(*steps):

@@ -30,13 +30,13 @@ class Writing:
 
     Attributes:
         add_columns: whether to add columns that a stream has and its table lacks.
-        parallel: ranges of a stream that are read and written at the same time.
+        writers: ranges of a stream that are read and written at the same time.
         commit_rows, commit_seconds: after how many rows and how long a transaction ends at the latest.
         dry_run: say what would be done instead.
     """
 
     add_columns: bool
-    parallel: int
+    writers: int
     commit_rows: int
     commit_seconds: float
     dry_run: bool
@@ -68,7 +68,7 @@ def run(client: Client, database: Database, wanted: Sequence[Wanted], writing: W
         for one in wanted:
             content = prepare(connection, checkpoints, one, add_columns=writing.add_columns)
             missing = find_missing(connection, checkpoints, one.table, one.request, latest)
-            plans.append(_Plan(one, content.partition_ledgers, cut(missing, latest, writing.parallel)))
+            plans.append(_Plan(one, content.partition_ledgers, cut(missing, latest, writing.writers)))
         return plans
 
     with ExitStack() as stack:
@@ -116,7 +116,7 @@ def _write(
     requests = {plan.wanted.table: plan.wanted.request for plan in plans}
     missing = {plan.wanted.table: plan.missing for plan in plans}
     exit_code: int = ExitCode.OK
-    for parts in rounds(requests, missing, writing.parallel):
+    for parts in rounds(requests, missing, writing.writers):
         jobs = [Job(request, PostgresSink(targets[table])) for table, request in parts]
         results = run_all(
             jobs, client, options=run_options, stop=database.stop, checkpoint_seconds=writing.commit_seconds

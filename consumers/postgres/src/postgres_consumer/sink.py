@@ -84,8 +84,7 @@ class PostgresSink:
         lacking = self._target.partitions.lacking(batch)
         if lacking:
             self.checkpoint()  # a COPY that runs would not see them
-            self._session.repeat(lambda connection: self._target.partitions.create(connection, lacking), self._doing)
-            self._target.partitions.created(lacking)
+            self._target.partitions.create(self._session, lacking)
         if self._first is None:
             self._first = cursor.first
         self._next = cursor.cursor

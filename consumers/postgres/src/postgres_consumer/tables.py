@@ -14,7 +14,7 @@ from psycopg import sql
 
 from postgres_consumer.columns import CLOSE_TIME, LEDGER, ROW, ROW_COLUMN, Column
 from postgres_consumer.errors import TableMismatchError
-from postgres_consumer.session import Connection
+from postgres_consumer.session import Connection, Session
 
 NAME_BYTES: Final = 63
 """PostgreSQL cuts longer names."""
@@ -137,28 +137,31 @@ class Partitions:
         numbers = np.unique(batch.column(LEDGER).to_numpy() // self._ledgers)
         return [number for number in numbers.tolist() if number not in self._known]
 
-    def create(self, connection: Connection, numbers: Sequence[int]) -> None:
-        """Create those that are not there.
+    def create(self, session: Session, numbers: Sequence[int]) -> None:
+        """Create those that are not there, and commit that.
 
-        They are made beside the table and then attached, which lets others read and write it meanwhile.
+        Raises:
+            StellarArrowError: they cannot be created.
         """
-        assert self._ledgers is not None
         with self._lock:
-            for number in numbers:
-                first = number * self._ledgers
-                partition = sql.Identifier(self._table.schema, f"{self._table.name}_{first:010d}")
-                if not self._is_attached(connection, partition):
-                    parent = self._table.identifier
-                    connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(partition, parent))
-                    connection.execute(
-                        sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
-                            parent, partition, first, first + self._ledgers
-                        )
-                    )
+            session.repeat(lambda connection: self._create(connection, numbers), f"add partitions to {self._table}")
+            self._known.update(numbers)
 
-    def created(self, numbers: Sequence[int]) -> None:
-        """Remember that they are there, once that is committed."""
-        self._known.update(numbers)
+    def _create(self, connection: Connection, numbers: Sequence[int]) -> None:
+        """They are made beside the table and then attached, which lets others read and write it meanwhile."""
+        assert self._ledgers is not None
+        parent = self._table.identifier
+        for number in numbers:
+            first = number * self._ledgers
+            partition = sql.Identifier(self._table.schema, f"{self._table.name}_{first:010d}")
+            if self._is_attached(connection, partition):
+                continue
+            connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(partition, parent))
+            connection.execute(
+                sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
+                    parent, partition, first, first + self._ledgers
+                )
+            )
 
     def _is_attached(self, connection: Connection, partition: sql.Identifier) -> bool:
         found = connection.execute(

@@ -1,0 +1,73 @@
+"""Rows of ledgers, made or of the corpus, as a server of ours gives them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+import pyarrow as pa
+
+from stellar_arrow_source.ledgers.endpoint import open_source
+from stellar_arrow_source.tables import DecodedBatch, LedgerDecoder
+from tests.support import corpus
+
+AT_A_TIME = 100
+
+
+def made_tables(streams: Sequence[str], first: int, last: int) -> dict[str, pa.Table]:
+    """Streams of made ledgers."""
+    source = open_source(f"synthetic://?start={first}&ledgers={last - first + 1}")
+    decoder = LedgerDecoder(dict.fromkeys(streams), passphrase=source.network_passphrase)
+    ledgers = (ledger.xdr for ledger in source.ledgers(first, last, threading.Event()))
+    return _tables(streams, (decoder.decode(part) for part in _parts(ledgers)))
+
+
+def corpus_tables(streams: Sequence[str]) -> tuple[int, dict[str, pa.Table]]:
+    """Streams of all ledgers of the corpus, numbered anew from 1 on so that they follow each other; and how many."""
+
+    def decoded() -> Iterator[DecodedBatch]:
+        for passphrase, ledgers in groupby(corpus.ledgers(), lambda ledger: ledger.passphrase):
+            decoder = LedgerDecoder(dict.fromkeys(streams), passphrase=passphrase)
+            for part in _parts(ledger.xdr for ledger in ledgers):
+                yield decoder.decode(part)
+
+    tables: dict[str, list[pa.Table]] = {stream: [] for stream in streams}
+    ledgers = 0
+    for batch in decoded():
+        for stream, parts in tables.items():
+            counts = np.diff(batch.row_ends[stream], prepend=0)
+            numbers = np.repeat(np.arange(ledgers + 1, ledgers + 1 + len(counts), dtype=np.uint32), counts)
+            rows = _owned(batch.batches[stream])
+            parts.append(pa.Table.from_batches([rows]).set_column(0, rows.schema.field(0), pa.array(numbers)))
+        ledgers += len(batch.sequences)
+    metadata = {"network": "all of the corpus", "schema_version": "1"}
+    return ledgers, {
+        stream: pa.concat_tables(part.replace_schema_metadata({"stream": stream, **metadata}) for part in parts)
+        for stream, parts in tables.items()
+    }
+
+
+def _tables(streams: Sequence[str], decoded: Iterator[DecodedBatch]) -> dict[str, pa.Table]:
+    parts: dict[str, list[pa.RecordBatch]] = {stream: [] for stream in streams}
+    for batch in decoded:
+        for stream, batches in parts.items():
+            batches.append(_owned(batch.batches[stream]))
+    return {stream: pa.Table.from_batches(batches).combine_chunks() for stream, batches in parts.items()}
+
+
+def _parts(ledgers: Iterator[bytes]) -> Iterator[list[bytes]]:
+    part: list[bytes] = []
+    for ledger in ledgers:
+        part.append(ledger)
+        if len(part) == AT_A_TIME:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _owned(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A copy: the decoder uses its buffers again."""
+    return pa.ipc.read_record_batch(batch.serialize(), batch.schema)
