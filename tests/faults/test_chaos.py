@@ -104,19 +104,29 @@ class InS3:
 
     def __init__(self, folder: Path) -> None:
         self._server = S3Server(folder)
-        self.start, self.kill = self._server.start, self._server.kill
-        self.start()
-        self._server.create_buckets()
+        self._up = False
         self.environment = self._server.environment
         self.endpoint = f"s3://{BUCKET}/chaos"
 
     def put(self, sequence: int, xdr: bytes) -> None:
         name = f"{0xFFFFFFFF - sequence:08X}--{sequence}.xdr.zst"
+        if sequence == FIRST:
+            self.start()
+            self._server.create_buckets()
         while True:
             with suppress(Exception):  # it has just been killed
                 obstore.put(self._server.store(BUCKET, "chaos"), name, compress(batch(sequence, (xdr,))))
                 return
             time.sleep(0.1)
+
+    def start(self) -> None:
+        if not self._up:
+            self._server.start()
+            self._up = True
+
+    def kill(self) -> None:
+        self._server.kill()
+        self._up = False
 
 
 def grpc(folder: Path) -> Victim:

@@ -20,7 +20,9 @@ NEVER = threading.Event()
 @cache
 def made(start: int, end: int, transactions: int = 2) -> tuple[bytes, ...]:
     """LedgerCloseMeta of the ledgers from ``start`` to ``end``, of a history that begins with ``start``."""
-    source = SyntheticSource.from_endpoint(f"synthetic://?start={start}&transactions={transactions}")
+    source = SyntheticSource.from_endpoint(
+        f"synthetic://?start={start}&ledgers={end - start + 1}&transactions={transactions}"
+    )
     return tuple(bytes(ledger.xdr) for ledger in source.ledgers(start, end, NEVER))
 
 
