@@ -20,6 +20,7 @@ from stellar_arrow_client.errors import (
     UnavailableError,
 )
 from stellar_arrow_client.request import error_payload
+from stellar_arrow_source.flight.calls import call_of
 
 MAX_MESSAGE_CHARS = 600
 """Message and extra_info travel in HTTP/2 trailers, which gRPC bounds at 8 KiB in all."""
@@ -31,19 +32,19 @@ _log = structlog.get_logger(__name__)
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 
-def to_flight_error(error: Exception, *, resume: int | None = None) -> flight.FlightError:
+def to_flight_error(error: Exception, *, resume: int | None = None, request: str | None = None) -> flight.FlightError:
     """The Flight error that carries ``error`` to the client, with :func:`error_payload` as ``extra_info``.
 
-    ``resume`` is the next ledger to ask for when the failure interrupts a stream. An exception that is not
-    expected is logged with its traceback and sent without any detail.
+    ``resume`` is the next ledger to ask for when the failure interrupts a stream, ``request`` the id of the call.
+    An exception that is not expected is logged with its traceback and sent without any detail.
     """
     if isinstance(error, flight.FlightError):
         return error
     if isinstance(error, StellarArrowError):
         told, message = error, str(error)
     else:
-        _log.error("unexpected failure", exc_info=error)
-        told, message = StellarArrowError(), INTERNAL_MESSAGE
+        _log.error("unexpected failure", exc_info=error, request=request)
+        told, message = StellarArrowError(), INTERNAL_MESSAGE + (f" (request {request})" if request else "")
     if len(message) > MAX_MESSAGE_CHARS:
         message = f"{message[: MAX_MESSAGE_CHARS - 1]}…"
     # An error of the same class with only a message, whatever its constructor takes.
@@ -67,7 +68,7 @@ def _flight_class(error: Exception) -> Any:
 
 
 def guarded(handler: _Handler) -> _Handler:
-    """Wrap a handler method of a server that has ``enter(context)`` and ``count_failure(error)``.
+    """Wrap a handler method of a server that has ``enter(context)`` and ``refused(error, handler, context)``.
 
     Only callers that ``enter`` lets in reach the handler, and only Flight errors get out.
     """
@@ -78,8 +79,8 @@ def guarded(handler: _Handler) -> _Handler:
             self.enter(context)
             return handler(self, context, *args)
         except Exception as error:
-            self.count_failure(error)
-            refusal = to_flight_error(error)
+            self.refused(error, handler.__name__, context)
+            refusal = to_flight_error(error, request=call_of(context).id)
         if handler.__name__ == "get_schema":
             raise UntracedError(str(refusal))
         raise refusal

@@ -16,6 +16,7 @@ from stellar_arrow_source.flight.cutting import Part, cut
 from stellar_arrow_source.flight.filters import RowFilter
 from stellar_arrow_source.flight.hub import LedgerReader
 from stellar_arrow_source.ledgers.source import RawLedger
+from stellar_arrow_source.tracing import Step, no_step
 
 if TYPE_CHECKING:
     from stellar_arrow_source.tables import DecodedBatch, LedgerDecoder
@@ -52,6 +53,7 @@ class Pipeline:
         group_ledgers: int,
         newest: Callable[[], int | None],
         observe: Observer,
+        step: Step = no_step,
     ) -> None:
         self._position = start
         self._ledgers = ledgers
@@ -65,6 +67,7 @@ class Pipeline:
         self._group_ledgers = group_ledgers
         self._newest = newest
         self._observe = observe
+        self._step = step
 
     def parts(self, poll: Callable[[], None]) -> Iterator[Part]:
         """Yield the parts; ``poll`` is called at least every :data:`POLL_SECONDS` and ends them by raising.
@@ -73,16 +76,17 @@ class Pipeline:
             StellarArrowError: of the source or the decoder, after all ledgers before the fault.
         """
         yield from self._get_decoder(poll)
-        said = time.monotonic()
+        said, asked = time.monotonic(), time.time_ns()
         while self._end is None or self._position <= self._end:
             poll()
             group = self._next_group()
             if group:
+                self._step("fetch", asked, _figures(group))
                 for part in self._decode(group, poll):
                     poll()
                     self._position = part.cursor.cursor
                     yield part
-                said = time.monotonic()
+                said, asked = time.monotonic(), time.time_ns()
             elif self._ledgers.ended:
                 raise GapError(f"the source ended before ledger {self._position}; ask for it again later")
             elif time.monotonic() - said >= HEARTBEAT_SECONDS:
@@ -117,6 +121,7 @@ class Pipeline:
         return group
 
     def _decode(self, group: list[RawLedger], poll: Callable[[], None]) -> Iterator[Part]:
+        began = time.time_ns()
         try:
             decoded = self._ledgers.once(self._decoder.columns, group, lambda: self._decode_whole(group), poll)
         except DecodeError as error:
@@ -124,6 +129,7 @@ class Pipeline:
             if error.index > 0:
                 yield from self._cut(self._decode_whole(group[: error.index]))
             raise
+        self._step("decode", began, _figures(group))
         yield from self._cut(decoded)
 
     def _decode_whole(self, group: list[RawLedger]) -> DecodedBatch:
@@ -143,3 +149,7 @@ class Pipeline:
         if self._row_filter is not None:
             rows, row_ends = self._row_filter.apply(rows, row_ends)
         yield from cut(rows.select(self._names), int(decoded.sequences[0]), row_ends)
+
+
+def _figures(group: list[RawLedger]) -> dict[str, int]:
+    return {"first": group[0].sequence, "last": group[-1].sequence, "bytes": sum(len(ledger.xdr) for ledger in group)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ from stellar_arrow_client.request import (
 )
 from stellar_arrow_source.flight.auth import Access, Caller, address_of
 from stellar_arrow_source.flight.backend import Tables
+from stellar_arrow_source.flight.calls import Call, Refusals, call_middleware, call_of
+from stellar_arrow_source.flight.cutting import Part
 from stellar_arrow_source.flight.failures import guarded, to_flight_error
 from stellar_arrow_source.flight.hub import LedgerHub, LedgerReader
 from stellar_arrow_source.flight.limits import StreamLimiter
@@ -39,6 +41,7 @@ from stellar_arrow_source.flight.source_watch import SourceWatch
 from stellar_arrow_source.monitoring.activity import CANCELLED, COMPLETE, Activity
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.metrics import Metrics
+from stellar_arrow_source.tracing import Step, StreamTrace, Tracing, no_step
 
 if TYPE_CHECKING:
     from stellar_arrow_source.tables import DecodedBatch, LedgerDecoder, Stream
@@ -87,6 +90,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         locations: Locations,
         tls: tuple[bytes, bytes] | None = None,
         client_ca: bytes | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._tables = tables
         self._watch = watch
@@ -100,6 +104,8 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self._analytics = analytics
         self._locations = locations
         self._hub = hub
+        self._tracing = tracing
+        self._refusals = Refusals()
         self._logged_skips: set[str] = set()
         super().__init__(
             (host, port),
@@ -107,12 +113,17 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             tls_certificates=[tls] if tls else None,
             verify_client=client_ca is not None,
             root_certificates=client_ca,
-            middleware=access.middleware,
+            middleware={**access.middleware, **call_middleware()},
         )
 
     def enter(self, context: flight.ServerCallContext) -> None:
         """Let the caller of a handler in, or refuse it."""
         self._access.enter(context)
+
+    def refused(self, error: Exception, handler: str, context: flight.ServerCallContext) -> None:
+        """Count and log a call that ends with an error."""
+        self.count_failure(error)
+        self._refusals.log(error, handler, context)
 
     def count_failure(self, error: Exception) -> None:
         self._metrics.failed(type(error).__name__)
@@ -217,33 +228,53 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             poll()
             caller.account.delay(caller.limits)
             ledgers = self._hub.open(self._watch.source, start, end)
-            log = _log.bind(stream=stream, start=start, end=end, peer=context.peer(), client=caller.name)
-            outcome, position = "broken off", start
+            call = call_of(context)
+            facts = {"stream": stream, "start": start, "end": end, "client": caller.name, "request": call.id}
+            trace = self._trace(call, facts, context) if self._tracing else None
+            log = _log.bind(**facts, peer=context.peer(), **({"trace": trace.id} if trace else {}))
+            failure: Exception | None = None
+            position = start
             opened = stack.enter_context(
                 self._activity.stream(stream, caller.name or address_of(context.peer()), start, end)
             )
             try:
-                pipeline = self._pipeline(found, ledgers, start)
+                step = trace.step if trace else no_step
+                pipeline = self._pipeline(found, ledgers, start, step)
                 log.info("stream begins")
                 yield None
                 for part in paced(pipeline.parts(poll), caller, poll):
-                    began = time.perf_counter()
+                    began, began_ns = time.perf_counter(), time.time_ns()
                     yield part.batch, part.cursor.to_metadata()
                     seconds, position = time.perf_counter() - began, part.cursor.cursor
                     self._activity.sent(opened, part.cursor, part.batch.num_rows, part.nbytes, seconds)
-                opened.outcome = outcome = COMPLETE
+                    if position > part.cursor.first:  # no heartbeat
+                        step("send", began_ns, _figures(part))
+                opened.outcome = COMPLETE
             except _ClientGone:
-                opened.outcome = outcome = CANCELLED
+                opened.outcome = CANCELLED
             except Exception as error:
-                outcome = f"failed: {error}"
+                failure = error
                 self._activity.dropped(opened, error, draining=self._limiter.draining.is_set())
                 self.count_failure(error)
-                raise to_flight_error(error, resume=position) from None
+                raise to_flight_error(error, resume=position, request=call.id) from None
             finally:
                 ledgers.close()
-                log.info("stream ends", outcome=outcome, next=position)
+                sent = opened.figures
+                figures = {"next": position, "ledgers": sent.ledgers, "rows": sent.rows, "bytes": sent.bytes}
+                ended = log.bind(outcome=opened.outcome, seconds=round(time.monotonic() - opened.began, 3), **figures)
+                if failure is None:
+                    ended.info("stream ends")
+                else:
+                    ended.info("stream ends", error=type(failure).__name__, reason=str(failure))
+                if trace:
+                    trace.end(opened.outcome, failure, figures)
 
-    def _pipeline(self, found: StreamPlan, ledgers: LedgerReader, start: int) -> Pipeline:
+    def _trace(self, call: Call, facts: Mapping[str, Any], context: flight.ServerCallContext) -> StreamTrace:
+        assert self._tracing is not None
+        own = {f"stellar.{name}": value for name, value in facts.items()}
+        return self._tracing.stream(call.headers, own | {"network.peer.address": address_of(context.peer())})
+
+    def _pipeline(self, found: StreamPlan, ledgers: LedgerReader, start: int, step: Step) -> Pipeline:
         stream = found.stream.name
         extra = self._analytics.columns_beside(stream) if self._analytics else ()
         columns = dict.fromkeys((*found.columns, *extra))
@@ -270,6 +301,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             group_ledgers=self._group_ledgers,
             newest=lambda: self._watch.newest,
             observe=observe,
+            step=step,
         )
 
     def _tell_skipped(self, decoded: DecodedBatch) -> None:
@@ -289,6 +321,11 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             raise UnavailableError("the server is shutting down; connect again and go on from the ledger told")
         if context.is_cancelled():
             raise _ClientGone
+
+
+def _figures(part: Part) -> dict[str, int]:
+    cursor = part.cursor
+    return {"first": cursor.first, "last": cursor.last, "rows": part.batch.num_rows, "bytes": part.nbytes}
 
 
 def _names(stream: Stream) -> tuple[str, ...]:

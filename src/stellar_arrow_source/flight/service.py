@@ -40,7 +40,9 @@ from stellar_arrow_source.monitoring.merging import merged
 from stellar_arrow_source.monitoring.metrics import CONTENT_TYPE, Metrics
 from stellar_arrow_source.monitoring.status import status_page
 from stellar_arrow_source.networks import network_name
+from stellar_arrow_source.notify import notify
 from stellar_arrow_source.tls import Identity, read_authorities, read_identity
+from stellar_arrow_source.tracing import open_tracing
 
 DRAINING = "the server is shutting down"
 SHUTDOWN_SECONDS = 1.0
@@ -98,6 +100,7 @@ class Service:
             workers=lambda: self._workers_pages("/status").values(),
         )
         self._clients = GrantsFile(config.auth_file) if config.auth_file else None
+        self._tracing = open_tracing()
         tls = _tls(config)
         client_ca = read_authorities(config.tls_client_ca) if config.tls_client_ca else None
         require_free(config.host, config.port, "Flight", "--port or ARROW_PORT")
@@ -120,6 +123,7 @@ class Service:
                 locations=Locations(self._advertised, self._sharing, told=config.advertise is not None),
                 tls=tls,
                 client_ca=client_ca,
+                tracing=self._tracing,
             )
         except pa.ArrowException as error:
             self._monitoring.close()
@@ -214,12 +218,15 @@ class Service:
         )
         if not self._is_worker:
             self._warn()
+            notify("READY=1", f"STATUS=Serving at {self.location}")
 
     def close(self) -> None:
         """Let open streams finish their batch, end them, and stop serving.
 
         Streams of clients that do not read stay open: only the end of the process ends those.
         """
+        if not self._is_worker:
+            notify("STOPPING=1", "STATUS=Ending open streams")
         if self._workers is not None:
             self._workers.drain()
         left = self._limiter.drain(self._config.drain_seconds)
@@ -235,6 +242,8 @@ class Service:
         self._watch.close()
         self._status.history.close()
         self._monitoring.close()
+        if self._tracing is not None:
+            self._tracing.close()
 
     def _workers_pages(self, path: str) -> Mapping[str, bytes]:
         return self._workers.pages(path) if self._workers else {}
