@@ -71,7 +71,7 @@ class S3Server:
             "dir": self._folder / "data", "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "master.port": master,
             "volume.port": volume, "filer.port": filer, "s3.port": s3, "s3.config": self._folder / "s3.json",
             "s3.port.iceberg": 0, "s3.port.lance": 0, "master.telemetry": "false",
-            "volume.max": 20, "master.volumeSizeLimitMB": 256,
+            "volume.max": 20, "master.volumeSizeLimitMB": 256, "master.electionTimeout": "1s",
         }  # fmt: skip
         command = [
             str(_executable()),
