@@ -80,6 +80,8 @@ listener.name.secure.plain.sasl.jaas.config={login} user_{USER}="{PASSWORD}";
 listener.name.secure.ssl.keystore.type=PEM
 listener.name.secure.ssl.keystore.location={keystore}
 log.dirs={folder / "data"}
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=400
 auto.create.topics.enable=false
 offsets.topic.num.partitions=1
 offsets.topic.replication.factor=1

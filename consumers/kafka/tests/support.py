@@ -85,6 +85,28 @@ async def _read(address: str, topic: str, partitions: int, committed: bool) -> l
         await consumer.stop()
 
 
+def topic_of(template: str, table: pa.Table) -> str:
+    """The topic of the rows of a stream."""
+    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    return template.format(network=metadata["network"], stream=metadata["stream"])
+
+
+def check_topic(address: str, topic: str, encoding: str, table: pa.Table) -> list[Record]:
+    """See that a topic holds each row of ``table`` once, in the order of ledgers in each partition."""
+    records = read_topic(address, topic)
+    for partition in {record.partition for record in records}:
+        ledgers = [int(record.headers["ledger"]) for record in records if record.partition == partition]
+        assert ledgers == sorted(ledgers)
+    got = decode(encoding, table.schema, [record.value for record in records])
+    assert _rows(got) == _rows(table)
+    return records
+
+
+def _rows(table: pa.Table) -> list[str]:
+    """Rows in an order that does not depend on partitions."""
+    return sorted(map(repr, table.to_pylist()))
+
+
 class Command:
     """Runs ``kafka-consumer`` as a process of its own."""
 

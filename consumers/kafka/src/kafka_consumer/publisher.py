@@ -77,6 +77,8 @@ class Publisher:
         self._name = name
         self._cursor_topic = cursor_topic
         self._settings = settings
+        # Of one attempt: with little patience it would never end where much has to be sent over a slow network.
+        self._patience = min(ORPHAN_SECONDS, max(CALL_SECONDS, settings.retry.retry_for))
         self._producer: Producer | None = None
         self._outlet: Outlet | None = None
         self._position: Position | None = None  # after what is in the transaction
@@ -192,7 +194,7 @@ class Publisher:
         assert producer is not None
         assert position is not None
         producer.produce(self._cursor_topic, position.to_json(), KEY, partition=0)
-        producer.commit_transaction(ORPHAN_SECONDS)
+        producer.commit_transaction(self._patience)
         self._pending.clear()
         self._began = None
         self._durable = position.next_ledger
@@ -280,7 +282,7 @@ class Publisher:
         }
         self._undelivered = None
         self._producer = self._brokers.producer(settings)
-        self._producer.init_transactions(ORPHAN_SECONDS)
+        self._producer.init_transactions(self._patience)
 
     def _note(self, error: KafkaError | None, _message: object) -> None:
         if error is not None and self._undelivered is None:

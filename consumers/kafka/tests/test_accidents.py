@@ -1,0 +1,118 @@
+"""Publishers that are killed, brokers that restart, networks that break: the topics end up as if nothing had happened.
+
+How much of that, the environment says: KAFKA_CONSUMER_TEST_KILLS (3 when unset), KAFKA_CONSUMER_TEST_LEDGERS (600).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+from consumers.kafka.tests.support import Command, check_topic, read_topic, topic_of
+from consumers.postgres.tests.made import made_tables
+from stellar_arrow_client.testing import FakeServer
+from tests.support.kafka import KafkaServer, kafka_server
+
+KILLS = int(os.environ.get("KAFKA_CONSUMER_TEST_KILLS", "3"))
+LEDGERS = int(os.environ.get("KAFKA_CONSUMER_TEST_LEDGERS", "600"))
+FIRST = 1000
+LAST = FIRST + LEDGERS - 1
+STREAMS = ("payments", "ttp_events")
+SECONDS = 60
+OFTEN = ("--stream", ",".join(STREAMS), "--transaction-seconds", 0.05, "--log-level", "warning")
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pa.Table]:
+    return made_tables(STREAMS, FIRST, LAST)
+
+
+@pytest.fixture
+def slow(tables) -> Iterator[FakeServer]:
+    """A server that leaves time for accidents."""
+    with FakeServer(tables, FIRST, LAST, ledgers_per_batch=4, delay=0.005) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def broken() -> Iterator[KafkaServer]:
+    """A broker that tests may stop."""
+    with kafka_server() as server:
+        yield server
+
+
+def check(address: str, template: str, encoding: str, tables: dict[str, pa.Table]) -> None:
+    for stream in STREAMS:
+        check_topic(address, topic_of(template, tables[stream]), encoding, tables[stream])
+
+
+@pytest.mark.timeout(60 + 10 * KILLS + LEDGERS // 10)
+@pytest.mark.parametrize("encoding", ["avro"])
+def test_kills(kafka, command, slow, tables, template, encoding) -> None:
+    """Spread over start, stream and commit by a seeded chance."""
+    chance = random.Random(53312000)
+    options = (*OFTEN, "--topic-template", template, "--encoding", encoding, "--partitions", 3, "--key", "asset_code")
+    met = set()
+    for _ in range(KILLS):
+        with command.start(slow.address, FIRST, LAST, *options) as process:
+            slow.wait_for_batches(slow.batches + chance.randrange(1, 40), SECONDS)
+            time.sleep(chance.random() * 0.05)
+            process.kill()
+            _, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {said}"
+        met.add(len(read_topic(kafka.address, topic_of(template, tables["payments"]))))
+    assert len(met) > KILLS / 2, "the kills must meet a topic that grows"
+    slow.delay, slow.ledgers_per_batch = 0, 100
+    command(slow.address, FIRST, LAST, *options)
+    check(kafka.address, template, encoding, tables)
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["restart", "crash"])
+def test_restarts_of_the_broker(broken, slow, tables, template, crash) -> None:
+    command = Command(broken.address)
+    with command.start(slow.address, FIRST, LAST, *OFTEN, "--topic-template", template) as process:
+        slow.wait_for_batches(slow.batches + 40, SECONDS)
+        broken.stop(crash=crash)
+        time.sleep(0.5)
+        broken.start()
+        slow.delay = 0
+        _, said = process.communicate(timeout=3 * SECONDS)
+    assert process.returncode == 0, said
+    check(broken.address, template, "json", tables)
+
+
+def test_cuts_of_the_network(kafka, slow, tables, template) -> None:
+    command = Command(kafka.cuttable)
+    before = kafka.proxy.cuts
+    options = (*OFTEN, "--topic-template", template, "--encoding", "protobuf")
+    with command.start(slow.address, FIRST, LAST, *options) as process:
+        for _ in range(3):
+            slow.wait_for_batches(slow.batches + 12, SECONDS)
+            kafka.proxy.cut()
+            time.sleep(0.3)
+            kafka.proxy.mend()
+        slow.delay = 0
+        _, said = process.communicate(timeout=3 * SECONDS)
+    assert process.returncode == 0, said
+    assert kafka.proxy.cuts >= before + 6
+    check(kafka.address, template, "protobuf", tables)
+
+
+def test_brokers_that_stay_away_end_the_run(kafka, slow, template) -> None:
+    command = Command(kafka.cuttable)
+    with command.start(slow.address, FIRST, LAST, "--retry-for", 1, "--topic-template", template) as process:
+        slow.wait_for_batches(slow.batches + 20, SECONDS)
+        kafka.proxy.cut()
+        try:
+            _, said = process.communicate(timeout=3 * SECONDS)
+        finally:
+            kafka.proxy.mend()
+    assert process.returncode == 3, said
+    assert said.splitlines()[-1].startswith(f"error: cannot publish to {template.split('.')[0]}"), said
+    assert "does not answer" in said
