@@ -7,11 +7,11 @@ import binascii
 import ipaddress
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import structlog
@@ -21,13 +21,17 @@ from stellar_arrow_client.errors import AuthenticationError, LimitError, Unavail
 from stellar_arrow_source.access.credentials import MAX_SECRET_CHARS, PasswordHash, new_token, token_sha256
 from stellar_arrow_source.access.file import GrantsFile
 from stellar_arrow_source.access.grants import MAX_GRANTS, Grant, Limits
-from stellar_arrow_source.access.rates import Account, Accounts, Bucket
+from stellar_arrow_source.access.rates import Account, Accounts, Bucket, Use
 from stellar_arrow_source.flight.failures import to_flight_error
 
 SESSION_SECONDS: Final = 3600.0
 """How long the token of a basic login may begin calls."""
 MAX_SESSIONS: Final = 64
 """Of one client; the oldest ends when another one begins."""
+
+MAX_UNTOLD: Final = 1024
+MAX_HEARD: Final = 65_536
+"""Sessions that wait to be told to other processes of the server, and that one process knows of."""
 
 LOGIN_TRIES: Final = 10.0
 LOGIN_TRIES_PER_SECOND: Final = 1 / 6
@@ -60,24 +64,59 @@ class Sessions:
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._new: deque[tuple[str, Session]] = deque(maxlen=MAX_UNTOLD)
         self._lock = threading.Lock()
 
     def begin(self, grant: Grant, password: PasswordHash) -> str:
         """A new token of a client."""
         token, now = new_token(), time.monotonic()
+        session = Session(grant.name, password, now + SESSION_SECONDS)
         with self._lock:
             own = [key for key, session in self._sessions.items() if session.name == grant.name]
             over = [key for key, session in self._sessions.items() if session.ends <= now]
             for key in {*over, *own[: max(0, len(own) - MAX_SESSIONS + 1)]}:
                 del self._sessions[key]
-            self._sessions[token_sha256(token)] = Session(grant.name, password, now + SESSION_SECONDS)
+            self._sessions[token_sha256(token)] = session
+            self._new.append((token_sha256(token), session))
         return token
+
+    def news(self) -> dict[str, Session]:
+        """Those that began here since the last call, by the hashes of their tokens."""
+        with self._lock:
+            new = dict(self._new)
+            self._new.clear()
+            return new
+
+    def all(self) -> dict[str, Session]:
+        """All of them, by the hashes of their tokens."""
+        with self._lock:
+            return dict(self._sessions)
+
+    def hear(self, sessions: Mapping[str, Session]) -> None:
+        """Take those that began in another process."""
+        with self._lock:
+            self._sessions.update(sessions)
+            while len(self._sessions) > MAX_HEARD:
+                self._sessions.popitem(last=False)
 
     def of_token(self, token: str) -> Session | None:
         """The session that has this token, unless it is over."""
         with self._lock:
             session = self._sessions.get(token_sha256(token))
         return session if session and session.ends > time.monotonic() else None
+
+
+class News(NamedTuple):
+    """What one process of a server tells the others about callers.
+
+    Attributes:
+        named, addresses: what clients used, by their names or addresses.
+        sessions: that began, by the hashes of their tokens.
+    """
+
+    named: Mapping[str, Use]
+    addresses: Mapping[str, Use]
+    sessions: Mapping[str, Session]
 
 
 class Caller:
@@ -175,6 +214,26 @@ class Access:
     def grant(self, name: str) -> Grant | None:
         """A client as the file says now."""
         return self._clients.current().by_name.get(name) if self._clients else None
+
+    def news(self) -> News | None:
+        """What other processes of this server should know since the last call; None when there is nothing."""
+        news = News(self._named.news(), self._addresses.news(), self._sessions.news())
+        return news if any(news) else None
+
+    def known(self) -> News:
+        """What a process that begins should know first."""
+        return News({}, {}, self._sessions.all())
+
+    def hear(self, process: str, news: News) -> None:
+        """Take what another process tells."""
+        self._named.hear(process, news.named)
+        self._addresses.hear(process, news.addresses)
+        self._sessions.hear(news.sessions)
+
+    def forget(self, process: str) -> None:
+        """Another process has ended."""
+        self._named.forget(process)
+        self._addresses.forget(process)
 
     def enter(self, context: flight.ServerCallContext) -> Caller:
         """Find out who makes a call, and count it; once for each call.

@@ -53,6 +53,11 @@ _log = structlog.get_logger(__name__)
 class Service:
     """A server that runs in threads of its own.
 
+    Attributes:
+        access: knows its callers, and what they use.
+        ended: set when it is to end.
+        failure: what it cannot go on with.
+
     Args:
         config: all settings.
         tables: the streams to serve.
@@ -86,7 +91,9 @@ class Service:
             stall_seconds=config.source_stall_seconds,
             waits=self._hub.waits,
         )
-        self._workers = Workers(config, self._preparation) if config.workers > 1 else None
+        self._clients = GrantsFile(config.auth_file) if config.auth_file else None
+        self.access = Access(self._clients, config.client_limits, lambda error: metrics.failed(type(error).__name__))
+        self._workers = Workers(config, self._preparation, self.access) if config.workers > 1 else None
         activity = Activity(metrics, self._watch.tip)
         analytics = LedgerAnalytics() if config.enable_analytics else None
         self._status = Status(
@@ -99,7 +106,6 @@ class Service:
             health=self.health,
             workers=lambda: self._workers_pages("/status").values(),
         )
-        self._clients = GrantsFile(config.auth_file) if config.auth_file else None
         self._tracing = open_tracing()
         tls = _tls(config)
         client_ca = read_authorities(config.tls_client_ca) if config.tls_client_ca else None
@@ -114,7 +120,7 @@ class Service:
                 preparation=self._preparation,
                 hub=self._hub,
                 limiter=self._limiter,
-                access=Access(self._clients, config.client_limits, lambda error: metrics.failed(type(error).__name__)),
+                access=self.access,
                 metrics=metrics,
                 activity=activity,
                 health=self.health,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
@@ -20,7 +20,8 @@ import structlog
 from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_client.logs import log_settings
 from stellar_arrow_source.config import ServerConfig
-from stellar_arrow_source.flight.orders import DRAIN, Listening, Start
+from stellar_arrow_source.flight.auth import Access
+from stellar_arrow_source.flight.orders import Channel, Drain, Heard, Listening, Start, tell_news
 from stellar_arrow_source.flight.preparing import Preparation
 
 COMMAND: Final = (sys.executable, "-m", "stellar_arrow_source.flight.worker")
@@ -38,6 +39,9 @@ STEADY_SECONDS: Final = 60.0
 GRACE_SECONDS: Final = 3.0
 """What a worker may need beyond the time in which streams drain."""
 
+OWN: Final = "server"
+"""How the workers know the process that started them."""
+
 LOOPBACK: Final = "127.0.0.1"
 
 _log = structlog.get_logger(__name__)
@@ -49,12 +53,13 @@ class Workers:
     Args:
         config: of the server.
         preparation: the workers begin when nothing is left of it, so that nobody compiles twice.
+        access: of the server; what callers use of one process counts in all.
 
     Raises:
         InvalidRequestError: the source is a pipe, which only one process can read.
     """
 
-    def __init__(self, config: ServerConfig, preparation: Preparation) -> None:
+    def __init__(self, config: ServerConfig, preparation: Preparation, access: Access) -> None:
         for endpoint in f"{config.endpoint},{config.live or ''}".split(","):
             parts = urlsplit(endpoint.strip())
             if parts.scheme == "core" and Path(unquote(parts.path)).is_fifo():
@@ -63,9 +68,10 @@ class Workers:
                     " stellar-core write to a file"
                 )
         self._preparation = preparation
+        self._access = access
         self._drain_seconds, self._deadline = config.drain_seconds, float("-inf")
         self._stop = threading.Event()
-        self._workers = [_Worker(number, config, self._stop) for number in range(1, config.workers + 1)]
+        self._workers = [_Worker(number, config, self._stop, self._hear) for number in range(1, config.workers + 1)]
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -74,6 +80,11 @@ class Workers:
             threading.Thread(target=self._watch, args=(worker,), name=f"worker-{worker.number}", daemon=True)
             for worker in self._workers
         ]
+        self._threads.append(
+            threading.Thread(
+                target=tell_news, args=(self._access, OWN, self._say, self._stop), name="worker-news", daemon=True
+            )
+        )
         for thread in self._threads:
             thread.start()
 
@@ -95,38 +106,51 @@ class Workers:
         self._deadline = time.monotonic() + self._drain_seconds + GRACE_SECONDS
         self._stop.set()
         for worker in self._workers:
-            worker.drain()
+            worker.say(Drain())
 
     def close(self) -> None:
         """Wait until all have ended, as long as draining takes, and kill those that have not by then."""
         for worker in self._workers:
             worker.close(max(0.0, self._deadline - time.monotonic()))
 
+    def _hear(self, told: Heard) -> None:
+        """News of a worker, for this process and for the other workers."""
+        told.tell(self._access)
+        self._say(told)
+
+    def _say(self, told: Heard) -> None:
+        for worker in self._workers:
+            if str(worker.number) != told.process:
+                worker.say(told)
+
     def _watch(self, worker: _Worker) -> None:
         while not self._preparation.finished(LOOK_SECONDS) and not self._stop.is_set():
             pass
-        worker.run()
+        worker.run(lambda: Heard(OWN, self._access.known()))
 
 
 class _Worker:
-    def __init__(self, number: int, config: ServerConfig, stop: threading.Event) -> None:
+    def __init__(self, number: int, config: ServerConfig, stop: threading.Event, hear: Callable[[Heard], None]) -> None:
         self.number = number
         self.ready = False
         self.listening: Listening | None = None
         self._config = _worker_config(config, number)
         self._stop = stop
+        self._hear = hear
         self._starts = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
         self._lock = threading.Lock()
 
-    def run(self) -> None:
-        """Keep one process running until the workers are to end."""
+    def run(self, known: Callable[[], Heard]) -> None:
+        """Keep one process running, which is told what is ``known``, until the workers are to end."""
         wait = FIRST_WAIT
-        while (process := self._start()) is not None:
+        while (process := self._start(known())) is not None:
             began = time.monotonic()
             self._attend(process)
             self.ready = False
             code = process.wait()
+            self._hear(Heard(str(self.number), None))
             if self._stop.is_set():
                 return
             if time.monotonic() - began >= STEADY_SECONDS:
@@ -135,13 +159,10 @@ class _Worker:
             self._stop.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
-    def drain(self) -> None:
+    def say(self, message: object) -> None:
         with self._lock:
-            if self._process is not None:
-                with suppress(OSError):
-                    stdin = cast(IO[bytes], self._process.stdin)
-                    stdin.write(DRAIN)
-                    stdin.flush()
+            if self._channel is not None:
+                self._channel.say(message)
 
     def close(self, timeout: float) -> None:
         if self._process is None:
@@ -176,12 +197,14 @@ class _Worker:
         finally:
             connection.close()
 
-    def _start(self) -> subprocess.Popen[bytes] | None:
+    def _start(self, known: Heard) -> subprocess.Popen[bytes] | None:
         """A new process; None when the workers are to end."""
         with self._lock:
             if self._stop.is_set():
                 return None
-            self._process = subprocess.Popen(
+            if self._channel is not None:
+                self._channel.close()
+            process = self._process = subprocess.Popen(
                 COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -190,20 +213,23 @@ class _Worker:
             self._starts += 1
             # Where it was before: clients that know of it find it again.
             port = self.listening.port if self.listening else self._config.port
-            with suppress(BrokenPipeError):  # its exit code says why
-                logs = log_settings()
-                Start(
-                    replace(self._config, port=port), logs._replace(fields={**logs.fields, "worker": self.number})
-                ).send(cast(IO[bytes], self._process.stdin))
-            return self._process
+            self.listening = None
+            logs = log_settings()
+            self._channel = Channel(cast(IO[bytes], process.stdout), cast(IO[bytes], process.stdin), self._take)
+            self._channel.say(
+                Start(replace(self._config, port=port), logs._replace(fields={**logs.fields, "worker": self.number}))
+            )
+            self._channel.say(known)
+            return process
+
+    def _take(self, message: Listening | Heard) -> None:
+        if isinstance(message, Listening):
+            self.listening = message
+        else:
+            self._hear(message)
 
     def _attend(self, process: subprocess.Popen[bytes]) -> None:
         """Follow a process until it ends or hangs."""
-        line = cast(IO[bytes], process.stdout).readline()
-        if not line:
-            self.listening = None  # its port may be another's by now
-            return
-        self.listening = Listening(**json.loads(line))
         answered = time.monotonic()
         while process.poll() is None:
             page = self.page("/ready")
@@ -211,7 +237,7 @@ class _Worker:
                 answered = time.monotonic()
             ready = page is not None and page[0] == HTTPStatus.OK
             if ready and not self.ready and not self._stop.is_set():
-                _log.info("a worker serves", worker=self.number, port=self.listening.port, pid=process.pid)
+                _log.info("a worker serves", **self.report())
             self.ready = ready
             if time.monotonic() - answered > HUNG_SECONDS:
                 _log.warning("a worker hangs and is killed", worker=self.number, pid=process.pid)
