@@ -54,10 +54,14 @@ class Victim(Protocol):
     Attributes:
         endpoint: of the source.
         environment: what its clients need.
+        rest: seconds between two kills, at least and at most.
+        most: kills, after which it is left alone.
     """
 
     endpoint: str
     environment: Mapping[str, str]
+    rest: tuple[float, float]
+    most: int
 
     def put(self, sequence: int, xdr: bytes) -> None:
         """Let a ledger be there, whether the process runs or not."""
@@ -71,6 +75,8 @@ class Victim(Protocol):
 
 class OverFolder:
     """A process that serves the ledgers of a folder at a port."""
+
+    rest, most = (0.05, 1.5), LEDGERS
 
     def __init__(self, folder: Path, scheme: str, command: Callable[[int, Path], list[str]]) -> None:
         self._store = Store(folder, per_partition=1000)
@@ -100,7 +106,9 @@ class OverFolder:
 
 
 class InS3:
-    """A real S3 server that holds a store."""
+    """A real S3 server that holds a store; it takes seconds to start."""
+
+    rest, most = (1.0, 3.0), KILLS + LEDGERS // 500
 
     def __init__(self, folder: Path) -> None:
         self._server = S3Server(folder)
@@ -115,7 +123,7 @@ class InS3:
             self._server.create_buckets()
         while True:
             with suppress(Exception):  # it has just been killed
-                obstore.put(self._server.store(BUCKET, "chaos"), name, compress(batch(sequence, (xdr,))))
+                obstore.put(self._server.store(BUCKET, "chaos", attempts=0), name, compress(batch(sequence, (xdr,))))
                 return
             time.sleep(0.1)
 
@@ -145,7 +153,7 @@ def tormented(victim: Victim, chance: random.Random) -> Iterator[list[float]]:
     done = threading.Event()
 
     def torment() -> None:
-        while not done.wait(chance.uniform(0.05, 1.5)):
+        while len(kills) < victim.most and not done.wait(chance.uniform(*victim.rest)):
             victim.kill()
             kills.append(time.monotonic())
             done.wait(chance.uniform(0.0, 0.3))

@@ -108,8 +108,8 @@ class S3Server:
         for bucket in self._buckets:
             client.create_dir(bucket)
 
-    def store(self, bucket: str, prefix: str = "") -> S3Store:
-        """A client of the tests, to put objects and look at them."""
+    def store(self, bucket: str, prefix: str = "", *, attempts: int = 10) -> S3Store:
+        """A client of the tests, to put objects and look at them; it makes so many further attempts."""
         return S3Store(
             bucket,
             prefix=prefix or None,
@@ -118,6 +118,7 @@ class S3Server:
             secret_access_key=_SECRET,
             region="us-east-1",
             client_options={"allow_http": True},
+            retry_config={"max_retries": attempts},
         )
 
     def upload(self, folder: Path, bucket: str, prefix: str) -> None:
