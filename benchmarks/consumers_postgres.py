@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,7 +49,7 @@ def ways(data: Data) -> Iterator[list[Way]]:
 
 def _consume(server: PostgresServer, data: Data, indexes: tuple[str, ...]) -> None:
     """As the command does, without reading from a server."""
-    database = Database(server.url, RetryPolicy(), threading.Event())
+    database = Database(server.url, RetryPolicy())
     checkpoints, table = Checkpoints("public"), Table("public", data.stream)
     schema = data.parts[0].batch.schema
     request = StreamRequest(data.stream, data.parts[0].cursor.first, data.parts[-1].cursor.last)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,19 @@ class Reader:
             )
         )
         return [(first, last) for first, last in found]
+
+    def count(self, *tables: str) -> int:
+        """How many ledgers the checkpoints of some tables have in all; 0 while there is no checkpoint."""
+        try:
+            return sum(last - first + 1 for table in tables for first, last in self.ledgers(table))
+        except psycopg.errors.UndefinedTable:
+            return 0
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {seconds} seconds in vain"
+            time.sleep(0.01)
 
     def query(self, query: str | sql.Composable) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:

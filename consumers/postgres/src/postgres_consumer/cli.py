@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -111,8 +110,7 @@ def load(
     from postgres_consumer.session import Database
     from postgres_consumer.tables import Table
 
-    stop = threading.Event()
-    target = Database(database, client.retry, stop)
+    target = Database(database, client.retry)
     selected = replace(selection, columns=with_ledger(selection.columns))
     found = find_streams(client, streams)
     if table is not None and len(found) > 1:

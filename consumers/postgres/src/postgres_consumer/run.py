@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -118,6 +119,7 @@ def _write(
     exit_code: int = ExitCode.OK
     for parts in rounds(requests, missing, writing.writers):
         jobs = [Job(request, PostgresSink(targets[table])) for table, request in parts]
+        database.stop = threading.Event()  # the runner sets it in the end
         results = run_all(
             jobs, client, options=run_options, stop=database.stop, checkpoint_seconds=writing.commit_seconds
         )

@@ -52,13 +52,15 @@ class Database:
 
     Args:
         conninfo: URI or ``key=value`` text of libpq; what it does not say comes from the environment.
-        stop: ends waiting for a server that is away.
+
+    Attributes:
+        stop: ends waiting for a server that is away when it is set.
 
     Raises:
         InvalidRequestError: it is neither; the message does not repeat it, as it may hold a password.
     """
 
-    def __init__(self, conninfo: str, retry: RetryPolicy, stop: threading.Event) -> None:
+    def __init__(self, conninfo: str, retry: RetryPolicy) -> None:
         try:
             given = conninfo_to_dict(conninfo)
             mistaken = "@" in str(given.get("host", ""))
@@ -70,7 +72,8 @@ class Database:
                 "%40 for an @ in a password) or 'service=name', or postgresql:// to take all from PG… variables"
             )
         self.conninfo = make_conninfo(conninfo, **{key: text for key, text in _DEFAULTS.items() if key not in given})
-        self.retry, self.stop = retry, stop
+        self.retry = retry
+        self.stop = threading.Event()
         self.reached = False  # once it was, it is waited for longer
 
 
