@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from stellar_arrow_client.client import Client
 from stellar_arrow_client.errors import StellarArrowError
 from stellar_arrow_client.policy import RetryPolicy
 from stellar_arrow_client.request import StreamRequest
+from stellar_arrow_source.access.credentials import PasswordHash
 from tests.ledgers.stores import Store, made
 from tests.support.clients import Authority, ClientsFile, bearer
 from tests.support.server_process import Server, command
@@ -262,3 +263,51 @@ def test_clients_are_not_sent_to_all_addresses(tmp_path: Path) -> None:
     with command(tmp_path, "--source", "synthetic://", "--workers", "2", "--host", "0.0.0.0") as server:
         assert server.process.wait(60) == 2
         assert "--advertise" in server.errors()
+
+
+def test_limits_hold_for_all_processes_together(store: Path, tmp_path: Path) -> None:
+    limits = ("--client-streams", "1", "--client-bytes-per-second", "20000")
+    ticket = flight.Ticket(request().to_ticket())
+    with command(tmp_path, "--source", str(store), "--workers", "2", *limits) as server, ExitStack() as stack:
+        places = [f"grpc://127.0.0.1:{worker['port']}" for worker in wait_for_workers(server)]
+        one, two, asked = (stack.enter_context(flight.connect(place)) for place in (*places, server.address))
+        reader = one.do_get(ticket)
+        reader.read_chunk()
+        for other in (two, asked):
+            wait_until(lambda other=other: refuses_stream(other, ticket), 30)
+        reader.cancel()
+        wait_until(lambda: not refuses_stream(two, ticket), 30)
+
+
+def refuses_stream(client: flight.FlightClient, ticket: flight.Ticket) -> bool:
+    try:
+        client.do_get(ticket).cancel()
+    except flight.FlightUnavailableError as error:
+        return "your limit is 1" in str(error)
+    time.sleep(0.2)
+    return False
+
+
+def test_a_login_holds_for_all_processes(store: Path, tmp_path: Path) -> None:
+    clients = ClientsFile(tmp_path / "clients.json")
+    clients.add("ann", password_scrypt=str(PasswordHash.of("secret")))
+    ticket = flight.Ticket(request("ledgers", end=FIRST).to_ticket())
+    with command(tmp_path, "--source", str(store), "--workers", "2", "--auth-file", str(clients.path)) as server:
+        workers = wait_for_workers(server)
+        with flight.connect(server.address) as client:
+            header = client.authenticate_basic_token("ann", "secret")
+        options = flight.FlightCallOptions(headers=[header])
+
+        def serves(worker: dict[str, Any]) -> bool:
+            with flight.connect(f"grpc://127.0.0.1:{worker['port']}") as client:
+                try:
+                    return bool(client.do_get(ticket, options).read_all().num_rows == 1)
+                except flight.FlightUnauthenticatedError:
+                    return False
+
+        for worker in workers:
+            wait_until(lambda worker=worker: serves(worker), 10)
+        os.kill(workers[0]["pid"], signal.SIGKILL)
+        wait_until(lambda: workers_of(server)[0]["restarts"] == 1, 30)
+        wait_until(lambda: workers_of(server)[0]["ready"], 30)
+        assert serves(workers_of(server)[0])  # who begins later knows it too
