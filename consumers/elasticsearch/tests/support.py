@@ -1,0 +1,106 @@
+"""The command as a process, and documents as the rows that they were."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tests.support.opensearch import OpenSearchServer
+
+PROGRAM = str(Path(sys.executable).with_name("elasticsearch-consumer"))
+OWN = ("STELLAR_ARROW_", "ELASTICSEARCH_CONSUMER_", "LOG_", "METRICS_")
+
+
+def value(said: Any, type_: pa.DataType) -> Any:
+    """What a value of a document was."""
+    if said is None:
+        return None
+    if pa.types.is_list(type_):
+        return [value(item, type_.value_type) for item in said]
+    if pa.types.is_struct(type_):
+        return {part.name: value(said[part.name], part.type) for part in type_}
+    if pa.types.is_binary(type_) or pa.types.is_fixed_size_binary(type_):
+        return bytes.fromhex(said)
+    if pa.types.is_timestamp(type_):
+        return datetime.fromisoformat(said)
+    if pa.types.is_decimal(type_):
+        return Decimal(said)
+    return int(said) if pa.types.is_integer(type_) else said
+
+
+def rows(documents: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """The rows that documents were made of."""
+    unknown = {name for document in documents for name in document} - set(schema.names)
+    assert not unknown, f"documents have fields that the stream has not: {unknown}"
+    return pa.Table.from_pylist(
+        [{part.name: value(document.get(part.name), part.type) for part in schema} for document in documents], schema
+    )
+
+
+@dataclass
+class Command:
+    """Runs ``elasticsearch-consumer`` as a process of its own, with one prefix."""
+
+    search: OpenSearchServer
+    prefix: str
+    env: dict[str, str] = field(default_factory=dict)
+
+    def line(self, server: str, *arguments: object, url: str | None = None) -> list[str]:
+        options = ["--prefix", self.prefix, "--progress", "none", "--setting", "index.number_of_replicas=0"]
+        return [PROGRAM, server, url or self.search.url, *map(str, arguments), *options]
+
+    def __call__(
+        self, server: str, *arguments: object, code: int = 0, url: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end and check the exit code; an error is one sentence."""
+        done = subprocess.run(
+            self.line(server, *arguments, url=url),
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == code, f"exit code {done.returncode} instead of {code}: {done.stderr}"
+        assert "Traceback" not in done.stderr
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == (0 < code < 128), done.stderr
+        return done
+
+    @contextmanager
+    def start(self, server: str, *arguments: object, url: str | None = None) -> Iterator[subprocess.Popen[str]]:
+        """Start and leave running, but no longer than the context."""
+        process = subprocess.Popen(
+            self.line(server, *arguments, url=url),
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def table(self, stream: str, schema: pa.Schema) -> pa.Table:
+        """All rows of a stream."""
+        return rows(self.search.documents(f"{self.prefix}-{stream}"), schema)
+
+    def held(self, stream: str) -> list[tuple[int, int]]:
+        """The ledgers of the checkpoint, both ends inclusive."""
+        found = self.search.ask("GET", f"/{self.prefix}-checkpoints/_doc/{self.prefix}-{stream}")
+        return [(ledgers["gte"], ledgers["lte"]) for ledgers in found["_source"]["ledgers"]]
+
+    def _environment(self) -> Mapping[str, str]:
+        return {name: text for name, text in os.environ.items() if not name.startswith(OWN)} | self.env
