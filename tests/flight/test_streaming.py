@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,11 +16,9 @@ from stellar_arrow_client.client import Client
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.flight.cutting import MAX_BATCH_BYTES
-from stellar_arrow_source.flight.service import Service
 from tests.support.serving import (
     DAMAGED,
     TABLES,
-    Decoded,
     PlainDecoder,
     ScriptedSource,
     ledger_bytes,
@@ -99,54 +96,6 @@ def test_batches_are_cut_by_bytes_and_a_large_ledger_is_split() -> None:
     rows = [row for batch, _ in chunks for row in batch["ledger_sequence"].to_pylist()]
     assert rows == [s for s in range(1, 101) for _ in range(2000 if s == 50 else 10)]
     assert table["ledger_sequence"].to_pylist() == rows
-
-
-@pytest.mark.parametrize("end", [None, 300])
-def test_what_many_clients_read_is_decoded_once(end: int | None) -> None:
-    """Of those who ask for the same columns at about the same time; each gets every row all the same."""
-    decoded: list[tuple[object, list[bytes]]] = []
-
-    class Counting(PlainDecoder):
-        def decode(self, xdrs: Sequence[bytes]) -> Decoded:
-            decoded.append((self.columns, [bytes(xdr) for xdr in xdrs]))
-            time.sleep(0.005)  # so that all ask for it meanwhile
-            return super().decode(xdrs)
-
-    clients, source = 30, ScriptedSource(latest=100)
-    seen: list[list[tuple[int, int]]] = [[] for _ in range(clients)]
-    started = threading.Barrier(clients + 1)
-
-    def follow(service: Service, rows: list[tuple[int, int]], columns: str) -> None:
-        request = StreamRequest("numbers", 100, end, columns=("ledger_sequence", "index", columns))
-        with flight.FlightClient(service.location) as client:
-            reader = client.do_get(flight.Ticket(request.to_ticket()))
-            reached = 0
-            while reached < 200:
-                chunk = reader.read_chunk()
-                if reached == 0:
-                    started.wait(20)
-                rows += zip(*(chunk.data.column(i).to_pylist() for i in range(2)), strict=True)
-                reached = Cursor.from_metadata(chunk.app_metadata.to_pybytes()).last
-            reader.cancel()
-
-    with serving(source, tables=TABLES._replace(decoder=Counting), max_connections=clients) as service:
-        threads = [
-            threading.Thread(target=follow, args=(service, rows, "text" if number % 3 else "raw_xdr"))
-            for number, rows in enumerate(seen)
-        ]
-        for thread in threads:
-            thread.start()
-        started.wait(20)
-        before = len(decoded)
-        for _ in range(10):
-            source.advance(10)
-            time.sleep(0.05)
-        for thread in threads:
-            thread.join(20)
-    expected = [(s, i) for s in range(100, 201) for i in range(2)]
-    assert seen == [expected] * clients
-    ledgers = sum(len(xdrs) for _, xdrs in decoded[before:])
-    assert ledgers <= 2 * 100 * 1.5, "two sets of columns: each ledger is decoded twice, and few once more"
 
 
 def test_following_the_tip_is_prompt_and_says_when_nothing_comes() -> None:

@@ -187,23 +187,28 @@ def test_readers_of_one_range_take_the_same_groups() -> None:
 
 def test_what_is_decoded_for_several_is_decoded_once_and_counted() -> None:
     hub = LedgerHub(lambda: 600 * SIZE)
-    first = hub.open(source_of(), 1, 500)
+    first = hub.open(source_of(), 1, 500, "payments", ["amount", "memo"])
     wait_until(lambda: hub.held_bytes == 500 * SIZE)
-    made: list[str] = []
+    made: list[tuple[str, ...]] = []
 
-    def make(name: str) -> Any:
-        made.append(name)
+    def make(columns: tuple[str, ...]) -> Any:
+        made.append(columns)
         return SimpleNamespace(batches={"payments": pa.record_batch({"amount": pa.array([1, 2, 3], pa.int64())})})
 
-    alone = first.take(10, 100 * SIZE, wait=1, linger=0)
-    first.once("key", alone, lambda: make("alone"), lambda: None)
-    second = hub.open(first.source, 11, 500)
-    for reader in (first, second):
-        group = reader.take(10, 100 * SIZE, wait=1, linger=0)
-        reader.once("key", group, lambda: make("shared"), lambda: None)
-        reader.once("other", group, lambda: make("other"), lambda: None)
-    assert made == ["alone", "shared", "other"]
+    def take(reader: LedgerReader) -> None:
+        reader.decode(reader.take(10, 100 * SIZE, wait=1, linger=0), make, lambda: None)
+
+    take(first)
+    assert made == [("amount", "memo")]
+    second = hub.open(first.source, 11, 500, "payments", ["amount", "fee"])
+    other = hub.open(first.source, 11, 500, "trades", ["price"])
+    for reader in (first, second, other):
+        take(reader)
+    assert made[1:] == [("amount", "fee", "memo"), ("price",)]
     assert hub.held_bytes == 500 * SIZE + 2 * 24
-    for reader in (first, second):
+    second.close()
+    take(first)
+    assert made[3:] == [("amount", "memo")]
+    for reader in (first, other):
         reader.close()
     assert hub.held_bytes == 0

@@ -1,6 +1,6 @@
 """Reads ledgers ahead of the streams, once for all streams that are at about the same place of the same range.
 
-Streams of the same columns share what is decoded of them, too.
+Readers of the same stream share what is decoded of them, too: the columns that any of them asks for.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -72,9 +72,14 @@ class LedgerHub:
             if not (feed.ended or feed.blocked)
         ]
 
-    def open(self, source: LedgerSource, start: int, end: int | None) -> LedgerReader:
-        """A reader of the ledgers ``start`` to ``end`` (None = for ever), which begins to read ahead at once."""
-        return LedgerReader(self, source, start, end)
+    def open(
+        self, source: LedgerSource, start: int, end: int | None, stream: str = "", columns: Iterable[str] = ()
+    ) -> LedgerReader:
+        """A reader of the ledgers ``start`` to ``end`` (None = for ever), which begins to read ahead at once.
+
+        It wants ``columns`` of ``stream`` decoded of them.
+        """
+        return LedgerReader(self, source, start, end, stream, frozenset(columns))
 
     def join(self, reader: LedgerReader, leave: _Feed | None = None) -> _Feed:
         """Give a reader the feed that it reads from now on: another one than ``leave``, which it has read from."""
@@ -103,10 +108,20 @@ class LedgerReader:
 
     Attributes:
         position: the ledger to come next.
+        stream, columns: what it wants decoded.
     """
 
-    def __init__(self, hub: LedgerHub, source: LedgerSource, start: int, end: int | None) -> None:
+    def __init__(
+        self,
+        hub: LedgerHub,
+        source: LedgerSource,
+        start: int,
+        end: int | None,
+        stream: str,
+        columns: frozenset[str],
+    ) -> None:
         self.source, self.position, self.end = source, start, end
+        self.stream, self.columns = stream, columns
         self._hub = hub
         self._closed = False
         self._looked_back = time.monotonic()
@@ -152,16 +167,21 @@ class LedgerReader:
                 raise feed.failure
         return group
 
-    def once(
-        self, key: Hashable, group: list[RawLedger], make: Callable[[], DecodedBatch], poll: Callable[[], None]
+    def decode(
+        self,
+        group: list[RawLedger],
+        make: Callable[[tuple[str, ...]], DecodedBatch],
+        poll: Callable[[], None],
     ) -> DecodedBatch:
-        """What ``make`` gives for a group just taken; all readers that share it and use the same key get the same.
+        """What ``make`` gives of a group just taken for the columns that it is told: those of this reader at least.
 
-        See :meth:`stellar_arrow_source.flight.once.Once.get`.
+        Readers that share the group get the same, made once. See :meth:`stellar_arrow_source.flight.once.Once.get`.
         """
-        if not self._feed.is_shared:
-            return make()
-        return self._feed.decoded.get((key, group[0].sequence, len(group)), make, poll)
+        feed = self._feed
+        columns = feed.columns(self.stream)
+        if not feed.is_shared:
+            return make(columns)
+        return feed.decoded.get((self.stream, columns, group[0].sequence, len(group)), lambda: make(columns), poll)
 
     def close(self) -> None:
         """Stop reading; the last reader of a feed ends its thread, within the 0.2 s in which a source polls."""
@@ -205,6 +225,7 @@ class _Feed:
         self.decoded: Once[DecodedBatch] = Once(self._budget, _decoded_bytes)
         self._share, self._arrived = share, arrived
         self._readers = {reader}
+        self._columns: dict[str, tuple[str, ...]] = {}
         self._source, self._first, self._end = reader.source, reader.position, reader.end
         self._window: deque[RawLedger] = deque()
         self._stop = threading.Event()
@@ -222,12 +243,14 @@ class _Feed:
             )
             if fits:
                 self._readers.add(reader)
+                self._columns.clear()
             return fits
 
     def dismiss(self, reader: LedgerReader) -> bool:
         """Let a reader go; whether it was the last one, with whom the feed ends."""
         with self.changed:
             self._readers.remove(reader)
+            self._columns.clear()
             if not self._readers:
                 self._stop.set()
                 self._window.clear()
@@ -238,6 +261,15 @@ class _Feed:
     @property
     def is_shared(self) -> bool:
         return len(self._readers) > 1
+
+    def columns(self, stream: str) -> tuple[str, ...]:
+        """Of a stream, those that any reader wants."""
+        with self.changed:
+            wanted = self._columns.get(stream)
+            if wanted is None:
+                together = frozenset[str]().union(*(one.columns for one in self._readers if one.stream == stream))
+                wanted = self._columns[stream] = tuple(sorted(together))
+            return wanted
 
     @property
     def upcoming(self) -> int:

@@ -19,7 +19,7 @@ from stellar_arrow_source.ledgers.source import RawLedger
 from stellar_arrow_source.tracing import Step, no_step
 
 if TYPE_CHECKING:
-    from stellar_arrow_source.tables import DecodedBatch, LedgerDecoder
+    from stellar_arrow_source.tables import DecodedBatch
 
 DECODE_BYTES = 8 << 20
 """XDR of one decode call: with the rows made of it, it stays in the caches and well below a stream's budget."""
@@ -29,6 +29,7 @@ HEARTBEAT_SECONDS = 1.0
 LINGER_SECONDS = 0.05
 """How long an unfilled group waits for ledgers that are known to exist."""
 
+Decode = Callable[[tuple[str, ...], "list[bytes | memoryview]", Callable[[], None]], "DecodedBatch"]
 Observer = Callable[["DecodedBatch", int, float], None]
 """Called after each decode call with its result, the bytes of its XDR and its seconds."""
 
@@ -37,13 +38,15 @@ class Pipeline:
     """Makes the parts of one stream, in order.
 
     Args:
-        open_decoder: gives a decoder of the stream, None while it cannot yet; takes at most about so many seconds.
+        is_ready: whether the stream can be decoded yet; takes at most about so many seconds.
+        decode: makes columns, among others, of the XDR of ledgers; the last argument is called while it waits.
     """
 
     def __init__(
         self,
         ledgers: LedgerReader,
-        open_decoder: Callable[[float], LedgerDecoder | None],
+        is_ready: Callable[[float], bool],
+        decode: Decode,
         stream: str,
         schema: pa.Schema,
         *,
@@ -57,10 +60,11 @@ class Pipeline:
     ) -> None:
         self._position = start
         self._ledgers = ledgers
-        self._open_decoder = open_decoder
-        self._decoder: LedgerDecoder
+        self._is_ready = is_ready
+        self._make = decode
         self._stream = stream
         self._names = schema.names
+        self._columns = tuple(dict.fromkeys((*schema.names, *(row_filter.columns if row_filter else ()))))
         self._row_filter = row_filter
         self._empty = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
         self._end = end
@@ -75,7 +79,7 @@ class Pipeline:
         Raises:
             StellarArrowError: of the source or the decoder, after all ledgers before the fault.
         """
-        yield from self._get_decoder(poll)
+        yield from self._get_ready(poll)
         said, asked = time.monotonic(), time.time_ns()
         while self._end is None or self._position <= self._end:
             poll()
@@ -93,15 +97,14 @@ class Pipeline:
                 yield self._heartbeat()
                 said = time.monotonic()
 
-    def _get_decoder(self, poll: Callable[[], None]) -> Iterator[Part]:
-        """Wait for the decoder, with heartbeats."""
+    def _get_ready(self, poll: Callable[[], None]) -> Iterator[Part]:
+        """Wait until the stream can be decoded, with heartbeats."""
         said = time.monotonic()
-        while (decoder := self._open_decoder(POLL_SECONDS)) is None:
+        while not self._is_ready(POLL_SECONDS):
             poll()
             if time.monotonic() - said >= HEARTBEAT_SECONDS:
                 yield self._heartbeat()
                 said = time.monotonic()
-        self._decoder = decoder
 
     def _heartbeat(self) -> Part:
         return Part(self._empty, Cursor(self._position, self._position - 1), 0)
@@ -121,20 +124,23 @@ class Pipeline:
         return group
 
     def _decode(self, group: list[RawLedger], poll: Callable[[], None]) -> Iterator[Part]:
+        def make(columns: tuple[str, ...]) -> DecodedBatch:
+            return self._decode_whole(group, columns, poll)
+
         began = time.time_ns()
         try:
-            decoded = self._ledgers.once(self._decoder.columns, group, lambda: self._decode_whole(group), poll)
+            decoded = self._ledgers.decode(group, make, poll)
         except DecodeError as error:
             # The ledgers before a damaged one are sound: they are sent before the error is.
             if error.index > 0:
-                yield from self._cut(self._decode_whole(group[: error.index]))
+                yield from self._cut(self._decode_whole(group[: error.index], self._columns, poll))
             raise
         self._step("decode", began, _figures(group))
         yield from self._cut(decoded)
 
-    def _decode_whole(self, group: list[RawLedger]) -> DecodedBatch:
+    def _decode_whole(self, group: list[RawLedger], columns: tuple[str, ...], poll: Callable[[], None]) -> DecodedBatch:
         began = time.perf_counter()
-        decoded = self._decoder.decode([ledger.xdr for ledger in group])
+        decoded = self._make(columns, [ledger.xdr for ledger in group], poll)
         seconds = time.perf_counter() - began
         sequences = np.asarray(decoded.sequences)
         wrong = np.flatnonzero(sequences != np.arange(group[0].sequence, group[0].sequence + len(group)))
@@ -147,7 +153,7 @@ class Pipeline:
     def _cut(self, decoded: DecodedBatch) -> Iterator[Part]:
         rows, row_ends = decoded.batches[self._stream], decoded.row_ends[self._stream]
         if self._row_filter is not None:
-            rows, row_ends = self._row_filter.apply(rows, row_ends)
+            rows, row_ends = self._row_filter.apply(rows.select(self._columns), row_ends)
         yield from cut(rows.select(self._names), int(decoded.sequences[0]), row_ends)
 
 

@@ -23,6 +23,7 @@ from stellar_arrow_source.flight.auth import Access, Caller, address_of
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.calls import Call, Refusals, call_middleware, call_of
 from stellar_arrow_source.flight.cutting import Part
+from stellar_arrow_source.flight.decoders import Decoders
 from stellar_arrow_source.flight.failures import guarded, to_flight_error
 from stellar_arrow_source.flight.hub import LedgerHub, LedgerReader
 from stellar_arrow_source.flight.limits import StreamLimiter
@@ -44,7 +45,7 @@ from stellar_arrow_source.monitoring.metrics import Metrics
 from stellar_arrow_source.tracing import Step, StreamTrace, Tracing, no_step
 
 if TYPE_CHECKING:
-    from stellar_arrow_source.tables import DecodedBatch, LedgerDecoder, Stream
+    from stellar_arrow_source.tables import DecodedBatch, Stream
 
 ONE_ROW_A_LEDGER = "ledgers"
 """The stream whose number of rows in a range is known beforehand."""
@@ -104,6 +105,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self._analytics = analytics
         self._locations = locations
         self._hub = hub
+        self._decoders = Decoders(tables.decoder)
         self._tracing = tracing
         self._refusals = Refusals()
         self._logged_skips: set[str] = set()
@@ -227,7 +229,8 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
 
             poll()
             caller.account.delay(caller.limits)
-            ledgers = self._hub.open(self._watch.source, start, end)
+            extra = self._analytics.columns_beside(stream) if self._analytics else ()
+            ledgers = self._hub.open(self._watch.source, start, end, stream, (*found.columns, *extra))
             call = call_of(context)
             facts = {"stream": stream, "start": start, "end": end, "client": caller.name, "request": call.id}
             trace = self._trace(call, facts, context) if self._tracing else None
@@ -276,13 +279,13 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
 
     def _pipeline(self, found: StreamPlan, ledgers: LedgerReader, start: int, step: Step) -> Pipeline:
         stream = found.stream.name
-        extra = self._analytics.columns_beside(stream) if self._analytics else ()
-        columns = dict.fromkeys((*found.columns, *extra))
 
-        def open_decoder(seconds: float) -> LedgerDecoder | None:
-            if not self._preparation.wait(stream, seconds):
-                return None
-            return self._tables.decoder({stream: tuple(columns)}, passphrase=self._watch.passphrase)
+        def is_ready(seconds: float) -> bool:
+            return self._preparation.wait(stream, seconds)
+
+        def decode(columns: tuple[str, ...], xdrs: list[bytes | memoryview], poll: Callable[[], None]) -> DecodedBatch:
+            with self._decoders.lend(stream, columns, self._watch.passphrase, poll) as decoder:
+                return decoder.decode(xdrs)
 
         def observe(decoded: DecodedBatch, xdr_bytes: int, seconds: float) -> None:
             self._metrics.decoded(stream, len(decoded.sequences), xdr_bytes, seconds)
@@ -292,7 +295,8 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
 
         return Pipeline(
             ledgers,
-            open_decoder,
+            is_ready,
+            decode,
             stream,
             found.schema,
             row_filter=found.row_filter,
