@@ -24,6 +24,7 @@ from parquet_consumer.folders import Folder
 from parquet_consumer.formats import DELTA
 from parquet_consumer.manifest import FileRecord
 from parquet_consumer.storage import Storage
+from parquet_consumer.table_types import table_schema
 from parquet_consumer.tables import ARCHIVE_PROPERTY, DAY, Change, ConflictError, Table, TableFile
 from stellar_arrow_client.checkpoint import sync_folder
 from stellar_arrow_client.object_storage import first_line
@@ -41,6 +42,9 @@ class Delta(Table):
         self._table: Any = None
         self._uri, self._options = _address(storage)
         super().__init__(storage)
+
+    def schema(self, schema: pa.Schema) -> pa.Schema:
+        return table_schema(schema, fixed_binary=False)
 
     def _load(self) -> tuple[str, int | None, Iterable[tuple[int, int]]] | None:
         try:
@@ -96,15 +100,14 @@ class Delta(Table):
             first, last = change.covers
             transactions.append(transaction(f"{_APPLICATION}/{self._range_of(first)}", last))
             described = {"stellar-arrow.ledgers": f"{first}-{last}"}
+        self._write([] if change.file is None else [self._action(*change.file)], described, transactions)
+
+    def _write(self, actions: list[Any], described: dict[str, str] | None = None, transactions: Any = None) -> None:
+        properties = self._delta.CommitProperties(custom_metadata=described, app_transactions=transactions)
+        partition_by = self._table.metadata().partition_columns
         try:
             self._table.create_write_transaction(
-                [] if change.file is None else [self._action(*change.file)],
-                "append",
-                self._table.schema(),
-                partition_by=self._table.metadata().partition_columns,
-                commit_properties=self._delta.CommitProperties(
-                    custom_metadata=described, app_transactions=transactions
-                ),
+                actions, "append", self._table.schema(), partition_by=partition_by, commit_properties=properties
             )
         except self._delta.exceptions.DeltaError as error:
             raise ConflictError(first_line(error)) from error
@@ -142,9 +145,15 @@ class Delta(Table):
     def files(self) -> Iterator[TableFile]:
         if self._table is None:
             return
-        actions = pa.table(self._table.get_add_actions())
-        for row in actions.select(["path", "num_records", "size_bytes"]).to_pylist():
-            yield TableFile(row["path"], row["num_records"], row["size_bytes"])
+        for row in pa.table(self._table.get_add_actions(flatten=True)).to_pylist():
+            day = row.get(f"partition.{DAY}")
+            yield TableFile(
+                row["path"],
+                row["num_records"],
+                row["size_bytes"],
+                row.get("max.ledger_close_time"),
+                {} if day is None else {DAY: str(day)},
+            )
 
     def optimize(self, target_size: int) -> tuple[int, int]:
         done = self._table.optimize.compact(target_size=target_size)
@@ -152,25 +161,10 @@ class Delta(Table):
         self._reload()
         return done["numFilesRemoved"], done["numFilesAdded"]
 
-    def delete_before(self, before: datetime, *, dry_run: bool) -> int:
-        text = before.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-        condition = f"ledger_close_time < TIMESTAMP '{text}+00:00'"
-        if dry_run:
-            return int(self._table.count()) - self._rows_since(before)
-        done = self._table.delete(condition)
-        self._sync()
-        self._reload()
-        return int(done["num_deleted_rows"])
-
-    def _rows_since(self, before: datetime) -> int:
-        """How many rows closed at a time or later."""
-        count = 0
-        for file in self.files():
-            with self.storage.open(file.path) as content:
-                times = pq.ParquetFile(content).read(["ledger_close_time"])["ledger_close_time"]
-            limit = pa.scalar(before, times.type)
-            count += pa.compute.sum(pa.compute.greater_equal(times, limit)).as_py() or 0
-        return count
+    def _remove(self, files: list[TableFile]) -> None:
+        now = int(time.time() * 1000)
+        remove = self._delta.transaction.RemoveAction
+        self._write([remove(file.path, True, now, file.size, dict(file.partition)) for file in files])
 
     def vacuum(self, keep: timedelta, *, dry_run: bool) -> list[str]:
         hours = int(keep.total_seconds() // 3600)

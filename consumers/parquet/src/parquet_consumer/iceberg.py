@@ -22,6 +22,7 @@ from parquet_consumer.files import FileOptions, FileWriter, Memory
 from parquet_consumer.folders import Folder
 from parquet_consumer.formats import ICEBERG, read_sign
 from parquet_consumer.storage import Storage
+from parquet_consumer.table_types import table_schema
 from parquet_consumer.tables import ARCHIVE_PROPERTY, DAY, Change, ConflictError, Table, TableFile
 from stellar_arrow_client.checkpoint import sync_folder
 from stellar_arrow_client.object_storage import first_line
@@ -145,45 +146,61 @@ class Iceberg(Table):
     def files(self) -> Iterator[TableFile]:
         if self._table is None:
             return
-        for task in self._table.scan().plan_files():
-            yield TableFile(self._relative(task.file.file_path), task.file.record_count, task.file.file_size_in_bytes)
+        for file in self._data_files():
+            newest = self._bound(file.upper_bounds, "ledger_close_time")
+            yield TableFile(
+                self._relative(file.file_path),
+                file.record_count,
+                file.file_size_in_bytes,
+                None if newest is None else datetime.fromtimestamp(newest / 1_000_000, UTC),
+            )
+
+    def _data_files(self) -> list[Any]:
+        return [task.file for task in self._table.scan().plan_files()]
+
+    def _bound(self, bounds: dict[int, bytes], column: str) -> int | None:
+        """A bound of a column of integers or times."""
+        from pyiceberg.conversions import from_bytes
+
+        field = self._table.schema().find_field(column)
+        bound = bounds.get(field.field_id)
+        return None if bound is None else int(from_bytes(field.field_type, bound))
 
     def _relative(self, path: str) -> str:
         return path.removeprefix(f"{_location(self.storage)}/")
 
     def optimize(self, target_size: int) -> tuple[int, int]:
-        from pyiceberg.exceptions import CommitFailedException
-        from pyiceberg.io.pyarrow import parquet_file_to_data_file
-
         removed = added = 0
         for group in _groups(self._small_files(target_size), target_size):
-            path = self._merged(group, target_size)
             try:
-                with self._table.transaction() as transaction:
-                    file = parquet_file_to_data_file(self._table.io, transaction.table_metadata, path)
-                    with transaction.update_snapshot().overwrite() as change:
-                        for old in group:
-                            change.delete_data_file(old)
-                        change.append_data_file(file)
-            except CommitFailedException as error:
+                self._replace(group, [self._merged(group, target_size)])
+            except ConflictError as error:
                 raise ArchiveError(f"{self.place} was changed in the meantime; run the same command again") from error
-            self._sync()
             self._reload()
             removed, added = removed + len(group), added + 1
         return removed, added
 
+    def _replace(self, old: list[Any], new: list[str]) -> None:
+        """Take files out, and put others in their place, in one commit."""
+        from pyiceberg.exceptions import CommitFailedException, ValidationException
+        from pyiceberg.io.pyarrow import parquet_file_to_data_file
+
+        try:
+            with self._table.transaction() as transaction:
+                files = [parquet_file_to_data_file(self._table.io, transaction.table_metadata, path) for path in new]
+                with transaction.update_snapshot().overwrite() as change:
+                    for file in old:
+                        change.delete_data_file(file)
+                    for file in files:
+                        change.append_data_file(file)
+        except (CommitFailedException, ValidationException) as error:
+            raise ConflictError(first_line(error)) from error
+        self._sync()
+
     def _small_files(self, target_size: int) -> list[Any]:
         """The files that are worth to be merged, in the order of their ledgers."""
-        from pyiceberg.conversions import from_bytes
-        from pyiceberg.types import LongType
-
-        sequence = self._table.schema().find_field("ledger_sequence").field_id
-
-        def first(file: Any) -> int:
-            return int(from_bytes(LongType(), file.lower_bounds[sequence]))
-
-        files = [task.file for task in self._table.scan().plan_files()]
-        return sorted((file for file in files if file.file_size_in_bytes < target_size * _FULL), key=first)
+        files = [file for file in self._data_files() if file.file_size_in_bytes < target_size * _FULL]
+        return sorted(files, key=lambda file: self._bound(file.lower_bounds, "ledger_sequence") or 0)
 
     def _merged(self, group: list[Any], target_size: int) -> str:
         """Write the rows of files into a new one; its full path."""
@@ -213,16 +230,12 @@ class Iceberg(Table):
 
     def _file_schema(self) -> pa.Schema:
         """The columns of the table with the types of the files that this program writes."""
-        return pa.schema([field.with_metadata(None) for field in self._table.schema().as_arrow()])
+        columns = [field.with_metadata(None) for field in self._table.schema().as_arrow()]
+        return table_schema(pa.schema(columns))
 
-    def delete_before(self, before: datetime, *, dry_run: bool) -> int:
-        older = f"ledger_close_time < '{before.astimezone(UTC).isoformat()}'"
-        count = int(self._table.scan(older, selected_fields=("ledger_close_time",)).count())
-        if not dry_run and count:
-            self._table.delete(older)
-            self._sync()
-            self._reload()
-        return count
+    def _remove(self, files: list[TableFile]) -> None:
+        paths = {file.path for file in files}
+        self._replace([file for file in self._data_files() if self._relative(file.file_path) in paths], [])
 
     def vacuum(self, keep: timedelta, *, dry_run: bool) -> list[str]:
         limit = datetime.now(UTC) - keep

@@ -37,20 +37,25 @@ _OTHERS: Final = {
 _MAX_DIGITS: Final = 38
 
 
-def table_schema(schema: pa.Schema) -> pa.Schema:
+def table_schema(schema: pa.Schema, *, fixed_binary: bool = True) -> pa.Schema:
     """The columns of a stream, in the same order and with the same metadata, as a table has them.
+
+    Args:
+        fixed_binary: whether the table knows binary of a fixed size.
 
     Raises:
         ArchiveMismatchError: a column has a type that no table can hold; names it.
     """
-    return pa.schema([_field(field, field.name) for field in schema], schema.metadata)
+    return pa.schema([_field(field, field.name, fixed_binary) for field in schema], schema.metadata)
 
 
-def _field(field: pa.Field, column: str) -> pa.Field:
-    return field.with_type(_type(field.type, column))
+def _field(field: pa.Field, column: str, fixed_binary: bool) -> pa.Field:
+    return field.with_type(_type(field.type, column, fixed_binary))
 
 
-def _type(kind: pa.DataType, column: str) -> pa.DataType:
+def _type(kind: pa.DataType, column: str, fixed_binary: bool) -> pa.DataType:
+    if pa.types.is_fixed_size_binary(kind) and not fixed_binary:
+        return pa.binary()
     if any(is_same(kind) for is_same in _SAME):
         return kind
     if kind in _OTHERS:
@@ -60,9 +65,9 @@ def _type(kind: pa.DataType, column: str) -> pa.DataType:
     if pa.types.is_timestamp(kind) and kind.unit != "ns":
         return pa.timestamp("us", "UTC" if kind.tz else None)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.list_(_field(kind.value_field, column))
+        return pa.list_(_field(kind.value_field, column, fixed_binary))
     if pa.types.is_struct(kind):
-        return pa.struct([_field(kind.field(at), column) for at in range(kind.num_fields)])
+        return pa.struct([_field(kind.field(at), column, fixed_binary) for at in range(kind.num_fields)])
     raise ArchiveMismatchError(
         f"no table can hold the column {column}, of type {kind}, exactly; leave it out with --columns or use "
         "--format parquet"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -44,11 +44,20 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """A file of the newest version of a table: its path relative to the archive, rows and bytes."""
+    """A file of the newest version of a table.
+
+    Attributes:
+        path: relative to the archive.
+        rows, size: their number, and bytes.
+        newest: a time that none of its rows closed after; None when it is not known.
+        partition: the values of its partition, as text.
+    """
 
     path: str
     rows: int
     size: int
+    newest: datetime | None = None
+    partition: Mapping[str, str] = field(default_factory=dict)
 
 
 class ConflictError(Exception):
@@ -113,8 +122,12 @@ class Table(ABC):
         """Replace small files by larger ones; how many were removed, and added."""
 
     @abstractmethod
-    def delete_before(self, before: datetime, *, dry_run: bool) -> int:
-        """Delete the rows that closed earlier, in one commit; their number."""
+    def _remove(self, files: list[TableFile]) -> None:
+        """Take files out of the newest version, in one commit.
+
+        Raises:
+            ConflictError: another commit has taken one of them out.
+        """
 
     @abstractmethod
     def vacuum(self, keep: timedelta, *, dry_run: bool) -> list[str]:
@@ -150,6 +163,26 @@ class Table(ABC):
                 new = [field.with_nullable(True) for field in stored if field.name not in known]
                 self._widen(text, new)
         self._reload()
+
+    def prune(self, before: datetime, *, dry_run: bool = False) -> list[TableFile]:
+        """Give up the files whose rows all closed before a time, in one commit; those files. Older versions keep them.
+
+        Raises:
+            ArchiveError: others keep changing the table.
+        """
+        with storage_errors("prune", self.place):
+            for _ in range(_ATTEMPTS):
+                old = [file for file in self.files() if file.newest is not None and file.newest < before]
+                if dry_run or not old:
+                    return old
+                try:
+                    self._remove(old)
+                except ConflictError:
+                    self._reload()
+                    continue
+                self._reload()
+                return old
+        raise ArchiveError(f"cannot prune {self.place}: others keep changing it; try again")
 
     def add_file(self, record: FileRecord, metadata: pq.FileMetaData) -> None:
         self._cover(record.first, record.last, (record, metadata))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -129,31 +129,34 @@ def _facts(storage: Storage, form: Format) -> list[tuple[str, object]]:
     required=True,
     type=Age(),
     metavar="AGE|DATE",
-    help="Give up what closed before: 90d, 12h, 2w ago, or a UTC date such as 2024-08-30.",
+    help="Give up files whose rows all closed before: 90d, 12h, 2w ago, or a UTC date such as 2024-08-30.",
 )
-@option("--dry-run", is_flag=True, help="Say what would be deleted only.")
+@option("--dry-run", is_flag=True, help="List the files only.")
 @standard_options("parquet-consumer")
 def prune(output: Storage, older_than: datetime, dry_run: bool) -> None:
-    """Delete what is old.
+    """Delete old files.
 
-    Of plain Parquet: the files whose rows all closed before; they are listed on stdout. Of a table: the rows that
-    closed before, in one commit; 'vacuum' then frees their space. Their ledgers stay recorded, so that no run fetches
-    them again. May be given while the archive is being written.
+    The deleted files are listed on stdout. Their ledgers stay recorded, so that no run fetches them again. The files
+    of a table are taken out of it in one commit; 'vacuum' then deletes them. May be given while the archive is being
+    written.
     """
-    from parquet_consumer.formats import PARQUET, find_archives
+    from parquet_consumer.formats import PARQUET, Holding, find_archives
     from parquet_consumer.upkeep import prune
 
-    verb, before = ("would be deleted" if dry_run else "deleted"), older_than.isoformat(timespec="seconds")
-    files = size = 0
+    count = size = 0
     for archive, form in find_archives(output):
-        if form.name != PARQUET:
-            rows = form.table(archive).delete_before(older_than, dry_run=dry_run)
-            click.echo(f"{archive}: {rows} rows {verb}, closed before {before}", err=True)
-            continue
-        for record in prune(archive, older_than, dry_run=dry_run):
-            click.echo(archive.at(record.path))
-            files, size = files + 1, size + record.size
-        click.echo(f"{archive}: {files} files, {size} bytes {verb}, closed before {before}", err=True)
+        files: Sequence[Holding]
+        if form.name == PARQUET:
+            files = prune(archive, older_than, dry_run=dry_run)
+        else:
+            files = form.table(archive).prune(older_than, dry_run=dry_run)
+        for file in files:
+            click.echo(archive.at(file.path))
+            count, size = count + 1, size + file.size
+    verb = "would be deleted" if dry_run else "deleted"
+    click.echo(
+        f"{count} files, {size} bytes {verb}, closed before {older_than.isoformat(timespec='seconds')}", err=True
+    )
 
 
 @upkeep.command()
