@@ -27,6 +27,7 @@ from stellar_arrow_source.monitoring.activity import IDLE_SECONDS, MOST_CLIENTS,
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.history import History, summed
 from stellar_arrow_source.monitoring.http import MonitoringServer, Page, json_page
+from stellar_arrow_source.monitoring.merging import merged
 from stellar_arrow_source.monitoring.metrics import Metrics, drop_reason
 from stellar_arrow_source.monitoring.tip import Tip
 
@@ -405,3 +406,33 @@ def test_histories_of_several_servers_are_one() -> None:
         {"rows": 123.0, "lag": 7.0},
     ]
     assert summed([[], younger], ["rows"]) == []
+
+
+def test_metrics_of_workers_stand_beside_the_servers_own() -> None:
+    own, one, two = Metrics(), Metrics(), Metrics()
+    for number, metrics in enumerate((own, one, two), 1):
+        metrics.publish(families.STREAMS_OPEN, lambda number=number: number)
+        metrics.publish(families.CLIENT_LEDGERS, lambda: {('a } "b" \\ \n c, worker="9"',): 5})
+        metrics.decoded("payments", number, 10, 0.1)
+    two.publish(families.AUTH_FILE_VALID, lambda: 1)  # which the server itself has not
+    pages = {"1": one.exposition(), "2": two.exposition()}
+    expected = {
+        (sample.name, frozenset({**sample.labels, **({"worker": worker} if worker else {})}.items()), sample.value)
+        for worker, page in (("", own.exposition()), *pages.items())
+        for family in text_string_to_metric_families(page.decode())
+        for sample in family.samples
+        if not sample.name.startswith("process_")
+    }
+    both = merged(own.exposition(), pages).decode()
+    found = list(text_string_to_metric_families(both))
+    assert {
+        (sample.name, frozenset(sample.labels.items()), sample.value)
+        for family in found
+        for sample in family.samples
+        if not sample.name.startswith("process_")
+    } == expected
+    assert len({family.name for family in found}) == len(found)
+    for family in found:
+        assert family.documentation
+        assert family.type in ("counter", "gauge", "histogram")
+    assert merged(own.exposition(), {}).startswith(b"# HELP")

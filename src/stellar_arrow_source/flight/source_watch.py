@@ -105,6 +105,7 @@ class SourceWatch:
         self._bounds = Bounds(None, None)
         self._bounds_at = float("-inf")
         self._question: Future[Bounds] | None = None
+        self._failure: str | None = None
         self._asking = threading.Lock()
         self._reading_since: float | None = None
         self._stop = threading.Event()
@@ -219,17 +220,19 @@ class SourceWatch:
         except Exception as error:
             late = time.monotonic() - began > self._answer_seconds
             with self._asking:
-                self._question = None
+                self._question, self._failure = None, str(error)
             question.set_exception(TimeoutError() if late else error)
             return
         if bounds.latest is not None:
             self.tip.reach(bounds.latest)
         with self._asking:
-            self._bounds, self._bounds_at, self._question = bounds, time.monotonic(), None
+            self._bounds, self._bounds_at = bounds, time.monotonic()
+            self._question = self._failure = None
         question.set_result(bounds)
 
     def _silence(self) -> str:
-        return f"{self.source.endpoint} is connected, but has not answered for {self._answer_seconds:g} s or more"
+        before = f"; before, it failed: {self._failure}" if self._failure else ""
+        return f"{self.source.endpoint} has not answered for {self._answer_seconds:g} s or more{before}"
 
     def _stalls(self, source: LedgerSource) -> Iterator[str]:
         """Why the source must be taken to hang although it could be reached."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
+_HELP, _TYPE = b"# HELP ", b"# TYPE "
+_SAMPLE = re.compile(rb"([^{ ]+)\{?(.*)", re.DOTALL)
+"""Name, and what follows: labels with their closing brace and the value, or a space and the value."""
 
 
 def merged(own: bytes, workers: Mapping[str, bytes]) -> bytes:
     """The metrics ``own`` as they are, and those of each worker with its name as the label ``worker``.
+
+    The pages are those of servers of this version, so their lines are put together as they are: parsing them would
+    take ten times as long.
 
     Args:
         own: in Prometheus' text format, like each value of ``workers``.
@@ -18,20 +22,27 @@ def merged(own: bytes, workers: Mapping[str, bytes]) -> bytes:
     """
     if not workers:
         return own
-    families: dict[str, Metric] = {}
-    for name, page in [(None, own), *workers.items()]:
-        for family in text_string_to_metric_families(page.decode()):
-            into = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-            label = {} if name is None else {"worker": name}
-            into.samples += [sample._replace(labels={**sample.labels, **label}) for sample in family.samples]
-    registry = CollectorRegistry()
-    registry.register(_Families(families.values()))
-    return generate_latest(registry)
+    heads: dict[bytes, list[bytes]] = {}
+    samples: dict[bytes, list[bytes]] = {}
+    for worker, page in ((None, own), *workers.items()):
+        family = b""
+        for line in page.splitlines():
+            if line.startswith((_HELP, _TYPE)):
+                family = line.split(b" ", 3)[2]
+                if worker is None or family not in samples:
+                    heads.setdefault(family, []).append(line)
+                if line.startswith(_TYPE):
+                    samples.setdefault(family, [])
+            else:
+                samples[family].append(line if worker is None else _labelled(line, worker))
+    return b"".join(b"\n".join([*heads[family], *lines, b""]) for family, lines in samples.items())
 
 
-class _Families(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
+def _labelled(sample: bytes, worker: str) -> bytes:
+    found = _SAMPLE.fullmatch(sample)
+    assert found is not None
+    name, rest = found.groups()
+    label = b'worker="%s"' % worker.encode()
+    if not sample[len(name) :].startswith(b"{"):
+        return b"%s{%s}%s" % (name, label, rest)
+    return b"%s{%s,%s" % (name, label, rest)
