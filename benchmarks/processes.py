@@ -30,10 +30,10 @@ class Cost(NamedTuple):
 
 
 class Server:
-    """A server process that listens at ``port``."""
+    """A server process that listens at ``port``; its monitoring, if it has some, at ``health``."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
-        self.process, self.port = process, port
+        self.process, self.port, self.health = process, port, 0
 
     def cost(self) -> Cost:
         """What it has used."""
@@ -51,12 +51,13 @@ def ledger_source(endpoint: str) -> Iterator[Server]:
 
 
 @contextmanager
-def arrow_source(endpoint: str) -> Iterator[Server]:
+def arrow_source(endpoint: str, *options: str) -> Iterator[Server]:
     """``stellar-arrow-source``, once its decoder is prepared."""
     port, health = _free_port(), _free_port()
     command = [_script("stellar-arrow-source"), "--source", endpoint, "--port", str(port)]
-    command += ["--health-port", str(health), "--log-level", "error"]
+    command += ["--health-port", str(health), "--log-level", "error", *options]
     with _running(command, port) as server:
+        server.health = health
         _wait(server, lambda: urlopen(f"http://127.0.0.1:{health}/ready", timeout=5).close())
         yield server
 
