@@ -18,11 +18,11 @@ from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
 if TYPE_CHECKING:
     from stellar_arrow_source.tables import DecodedBatch
 
-FAIRNESS_SECONDS: Final = 4.0
+FAIRNESS_SECONDS: Final = 0.5
 """How often a reader looks back at how long slower ones have held it up."""
 
 HELD_UP: Final = 0.75
-"""Share of that time from which on it goes its own way."""
+"""Share of that time from which on they must go their own way."""
 
 
 Arrived = Callable[[RawLedger, float], None]
@@ -39,8 +39,8 @@ class Wait(NamedTuple):
 class LedgerHub:
     """Gives out readers; those of one range whose places are near each other share what is read from the source.
 
-    A reader waits for the slower ones that it shares with, but not for long: then it goes on alone. So one that
-    does not read stops nobody else.
+    A reader waits for the slower ones that it shares with, but not for long: then those go on by themselves. So one
+    that does not read stops nobody else.
 
     Args:
         share: bytes of raw ledgers that one reader may hold ready now; what is shared has the shares of its readers.
@@ -142,11 +142,13 @@ class LedgerReader:
             StellarArrowError: what the source raised, after all ledgers before it were taken.
         """
         self._look_back()
+        if not self._feed.has(self):
+            self._feed = self._hub.join(self, leave=self._feed)
         group: list[RawLedger] = []
         room, deadline = max_bytes, time.monotonic() + wait
         feed, start = self._feed, self.position
         with feed.changed:
-            while len(group) < min(max_ledgers, feed.groups.get(start, max_ledgers)):
+            while len(group) < min(max_ledgers, feed.groups.get(start, max_ledgers)) and feed.has(self):
                 if not feed.ready(self.position):
                     if feed.ended or (patience := deadline - time.monotonic()) <= 0:
                         break
@@ -163,7 +165,7 @@ class LedgerReader:
             if group:
                 feed.groups[start] = len(group)
             feed.notice()
-            if not group and feed.failure is not None:
+            if not group and feed.failure is not None and feed.has(self):
                 raise feed.failure
         return group
 
@@ -179,8 +181,8 @@ class LedgerReader:
         """
         feed = self._feed
         columns = feed.columns(self.stream)
-        if not feed.is_shared:
-            return make(columns)
+        if not feed.is_shared or not self.columns.issubset(columns):  # it has been left behind
+            return make(tuple(sorted(self.columns)))
         return feed.decoded.get((self.stream, columns, group[0].sequence, len(group)), lambda: make(columns), poll)
 
     def close(self) -> None:
@@ -201,7 +203,7 @@ class LedgerReader:
         if (span := now - self._looked_back) < FAIRNESS_SECONDS:
             return
         if self._held_up > HELD_UP * span:
-            self._feed = self._hub.join(self, leave=self._feed)
+            self._feed.leave_behind(self)
         self._looked_back, self._held_up = now, 0.0
 
 
@@ -246,9 +248,23 @@ class _Feed:
                 self._columns.clear()
             return fits
 
+    def has(self, reader: LedgerReader) -> bool:
+        """Whether a reader is one of this feed, and has not been left behind."""
+        return reader in self._readers
+
+    def leave_behind(self, reader: LedgerReader) -> None:
+        """Go on without those whose places are in the older half of the window, for ``reader`` waits for them."""
+        with self.changed:
+            slow = {one for one in self._readers if one.position < self._first + len(self._window) / 2} - {reader}
+            self._readers -= slow
+            self._columns.clear()
+            self.changed.notify_all()
+
     def dismiss(self, reader: LedgerReader) -> bool:
         """Let a reader go; whether it was the last one, with whom the feed ends."""
         with self.changed:
+            if reader not in self._readers:
+                return False
             self._readers.remove(reader)
             self._columns.clear()
             if not self._readers:
