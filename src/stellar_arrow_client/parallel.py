@@ -35,6 +35,8 @@ PART_BYTES: Final = 16 << 20
 SERVER_BYTES, MOST_BYTES = 32 << 20, 256 << 20
 """Rows that wait for their turn: for each server, and in all."""
 
+ANSWER_SECONDS: Final = 5.0
+"""How long a server may take to answer before another one is asked."""
 AVOIDED_SECONDS: Final = 60.0
 """How long a server is left alone that could not be read from."""
 HEARTBEAT_SECONDS: Final = 1.0
@@ -171,7 +173,7 @@ class _Reading:
         self._sharing = sharing
         self._lanes = min(most, len(sharing.servers))
         self._room = min(SERVER_BYTES * self._lanes, MOST_BYTES)
-        self._once = RetryPolicy(retry_for=0, first_tries=1, idle_timeout=idle_timeout)
+        self._once = RetryPolicy(retry_for=0, first_tries=1, connect_timeout=ANSWER_SECONDS, idle_timeout=idle_timeout)
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._parts: deque[_Part] = deque()

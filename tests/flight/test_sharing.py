@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -105,6 +106,19 @@ def test_servers_that_cannot_be_reached_are_named_once(caplog: pytest.LogCapture
     assert all(any(place.removeprefix("grpc://") in line for line in said) for place in places)
 
 
+def test_servers_that_never_answer_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "ANSWER_SECONDS", 0.5)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        places = tuple(f"grpc://127.0.0.1:{each.getsockname()[1]}" for each in silent)
+        server = stack.enter_context(serving(source(), locations=places))
+        with Client(server.location) as client:
+            assert client.read_table(RANGE).equals(read_alone(server))
+            began = time.monotonic()
+            assert client.read_table(RANGE).num_rows == 2 * 2491
+        assert time.monotonic() - began < parallel.AVOIDED_SECONDS / 2  # nobody waits for them again
+
+
 def test_a_server_of_another_network_or_version_is_not_read_from(caplog: pytest.LogCaptureFixture) -> None:
     right, wrong = source(), source(passphrase="Another network")
     with shared(right, wrong) as server, Client(server.location) as client:
@@ -200,11 +214,13 @@ def test_a_server_that_is_stopped_in_between_is_resumed_from() -> None:
         places = tuple(other.location for other in others)
         asked = stack.enter_context(serving(source(make=make), locations=places))
         with Client(asked.location, retry=QUICK) as client:
-            batches = client.stream(RANGE, on_reconnect=breaks.append)
-            parts = [next(batches)[0]]
-            others[0].close()
-            parts += [batch for batch, _ in batches]
-        assert pa.Table.from_batches(parts).equals(read_alone(asked))
+            parts = []
+            for batch, cursor in client.stream(part, on_reconnect=breaks.append):
+                parts.append(batch)
+                if cursor.first > 700 and others:
+                    others.pop().close()
+                    others.clear()
+        assert pa.Table.from_batches(parts).equals(read_alone(asked, part))
     assert breaks
     assert "shutting down" in str(breaks[0])
 
