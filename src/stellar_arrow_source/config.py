@@ -265,6 +265,13 @@ class ServerConfig:
         "How long open streams may take to finish their batch when the server is told to end.",
         type=click.FloatRange(0, 600),
     )
+    stalled_client_seconds: float = _setting(
+        300.0,
+        "--stalled-client-seconds",
+        "STALLED_CLIENT_SECONDS",
+        "How long a client may take to read one batch; then its connection is cut, and it may resume.",
+        type=click.FloatRange(0.1, 86400),
+    )
     enable_analytics: bool = _setting(
         False,
         "--analytics/--no-analytics",

@@ -28,3 +28,7 @@ class NetworkMismatchError(IntegrityError):
 
 class SourceUnavailableError(UnavailableError):
     """The ledger source cannot be reached, or has no ledger to give."""
+
+
+class StalledClientError(UnavailableError):
+    """A client did not read for too long; it may ask again for what it has not had."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from urllib.request import urlopen
 
 import pyarrow as pa
 import pytest
 from pyarrow import flight
 
+from stellar_arrow_client.client import Client
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_source.flight.service import Service
 from tests.support.serving import (
@@ -156,3 +159,57 @@ def test_one_client_that_does_not_read_stops_no_other_and_costs_no_memory(counti
         reader.cancel()
     for follower in followers:
         assert sum(batch.num_rows for batch in follower.batches) == 601 * 2000
+
+
+WIDE = 3000
+"""Rows of a ledger; a stalled client's windows are full after a few dozen such ledgers."""
+
+
+def wide(sequence: int) -> bytes:
+    return ledger_bytes(sequence, WIDE)
+
+
+def test_a_client_that_does_not_read_is_cut_off_and_can_go_on() -> None:
+    source = ScriptedSource(latest=1000, make=wide)
+    with serving(source, stalled_client_seconds=0.4) as service, Client(service.location) as client:
+        stream = client.stream(StreamRequest("numbers", 1, 1000))
+        taken = [next(stream)]
+        wait_until(lambda: service.health()["open_streams"] == 1)
+        wait_until(lambda: service.health()["open_streams"] == 0, 20)  # it is cut off
+        assert source.reading == 0
+        taken += stream
+        with urlopen(f"http://127.0.0.1:{service.health_port}/metrics", timeout=10) as page:
+            metrics = page.read().decode()
+    rows = [sequence for batch, _ in taken for sequence in batch["ledger_sequence"].unique().to_pylist()]
+    assert rows == list(range(1, 1001))
+    assert sum(batch.num_rows for batch, _ in taken) == 1000 * WIDE
+    assert re.search(r'dropped_total{reason="stalled"} [1-9]', metrics)
+
+
+def test_a_client_that_reads_slowly_is_not_cut_off() -> None:
+    source = ScriptedSource(latest=400, make=wide)
+    with serving(source, stalled_client_seconds=0.8) as service, flight.FlightClient(service.location) as client:
+        rows = 0
+        for chunk in client.do_get(flight.Ticket(StreamRequest("numbers", 1, 400).to_ticket())):
+            rows += chunk.data.num_rows
+            time.sleep(0.1)
+    assert rows == 400 * WIDE
+
+
+def test_a_connection_is_cut_off_only_when_none_of_its_streams_moves() -> None:
+    source = ScriptedSource(latest=TIP, make=wide)
+    stopped = threading.Event()
+    with serving(source, stalled_client_seconds=0.4) as service, flight.FlightClient(service.location) as client:
+        stalled = client.do_get(flight.Ticket(b"numbers:1:"))
+        follower = client.do_get(flight.Ticket(StreamRequest("numbers", TIP, None, columns=("index",)).to_ticket()))
+        feeder = threading.Thread(target=lambda: [source.advance() for _ in iter(lambda: stopped.wait(0.05), True)])
+        feeder.start()
+        until, reached = time.monotonic() + 2, 0
+        while time.monotonic() < until:
+            reached = Cursor.from_metadata(follower.read_chunk().app_metadata.to_pybytes()).last
+        assert service.health()["open_streams"] == 2
+        stopped.set()
+        feeder.join()
+        assert reached > TIP + 10
+        for reader in (stalled, follower):
+            reader.cancel()

@@ -19,6 +19,7 @@ from stellar_arrow_client.request import (
     ACTION_LATEST_LEDGER,
     ACTION_STREAMS,
 )
+from stellar_arrow_source.errors import StalledClientError
 from stellar_arrow_source.flight.auth import Access, Caller, address_of
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.calls import Call, Refusals, call_middleware, call_of
@@ -39,6 +40,7 @@ from stellar_arrow_source.flight.planning import (
 )
 from stellar_arrow_source.flight.preparing import Preparation
 from stellar_arrow_source.flight.source_watch import SourceWatch
+from stellar_arrow_source.flight.stalled import Sending, StalledClients
 from stellar_arrow_source.monitoring.activity import CANCELLED, COMPLETE, Activity
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.metrics import Metrics
@@ -87,6 +89,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         activity: Activity,
         health: Callable[[], dict[str, Any]],
         group_ledgers: int,
+        stalled_client_seconds: float,
         analytics: LedgerAnalytics | None = None,
         locations: Locations,
         tls: tuple[bytes, bytes] | None = None,
@@ -106,6 +109,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self._locations = locations
         self._hub = hub
         self._decoders = Decoders(tables.decoder)
+        self._stalled = StalledClients(stalled_client_seconds)
         self._tracing = tracing
         self._refusals = Refusals()
         self._logged_skips: set[str] = set()
@@ -236,6 +240,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             trace = self._trace(call, facts, context) if self._tracing else None
             log = _log.bind(**facts, peer=context.peer(), **({"trace": trace.id} if trace else {}))
             failure: Exception | None = None
+            sending: Sending | None = None
             position = start
             opened = stack.enter_context(
                 self._activity.stream(stream, caller.name or address_of(context.peer()), start, end)
@@ -247,7 +252,8 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
                 yield None
                 for part in paced(pipeline.parts(poll), caller, poll):
                     began, began_ns = time.perf_counter(), time.time_ns()
-                    yield part.batch, part.cursor.to_metadata()
+                    with self._stalled.sending(context.peer()) as sending:
+                        yield part.batch, part.cursor.to_metadata()
                     seconds, position = time.perf_counter() - began, part.cursor.cursor
                     self._activity.sent(opened, part.cursor, part.batch.num_rows, part.nbytes, seconds)
                     if position > part.cursor.first:  # no heartbeat
@@ -255,6 +261,11 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
                 opened.outcome = COMPLETE
             except _ClientGone:
                 opened.outcome = CANCELLED
+            except GeneratorExit:
+                if sending is not None and sending.cut_off:
+                    failure = StalledClientError("the client did not read")
+                    self._activity.dropped(opened, failure, draining=False)
+                raise
             except Exception as error:
                 failure = error
                 self._activity.dropped(opened, error, draining=self._limiter.draining.is_set())

@@ -125,6 +125,7 @@ class Service:
                 activity=activity,
                 health=self.health,
                 group_ledgers=config.batch_size,
+                stalled_client_seconds=config.stalled_client_seconds,
                 analytics=analytics,
                 locations=Locations(self._advertised, self._sharing, told=config.advertise is not None),
                 tls=tls,

@@ -121,6 +121,7 @@ class Metrics:
 DROP_REASONS: Mapping[type[Exception], str] = {
     source_errors.SourceUnavailableError: "source",
     client_errors.LimitError: "limit",
+    source_errors.StalledClientError: "stalled",
     client_errors.UnavailableError: "unavailable",
     client_errors.GapError: "gap",
     client_errors.IntegrityError: "data",
