@@ -39,6 +39,7 @@ class S3Server:
 
     Attributes:
         port, endpoint: its address.
+        filer: where it shows its own files, also those of uploads that are not complete.
         environment: what a client that may read and write needs.
     """
 
@@ -49,6 +50,7 @@ class S3Server:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = self._ports[3]
         self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.filer = f"http://127.0.0.1:{self._ports[2]}"
         self.environment = {
             "AWS_ACCESS_KEY_ID": _KEY,
             "AWS_SECRET_ACCESS_KEY": _SECRET,

@@ -47,6 +47,8 @@ _ADVICE = {
     errno.EEXIST: "choose a folder, not a file",
 }
 _DEFAULT_ADVICE = "check the disk and run the same command again: it goes on where it stopped"
+_SIGNS_OF_REFUSAL = (METADATA_SERVICE, "403 Forbidden", "401 Unauthorized")
+_NO_BUCKET = "NoSuchBucket"
 
 
 @contextmanager
@@ -62,18 +64,25 @@ def storage_errors(doing: str, place: str | Path) -> Iterator[None]:
     except (PermissionDeniedError, UnauthenticatedError) as error:
         raise _refused(doing, place) from error
     except BaseError as error:
-        if METADATA_SERVICE in str(error):
+        # A request for a list is answered by a plain error, whatever is wrong.
+        if any(sign in str(error) for sign in _SIGNS_OF_REFUSAL):
             raise _refused(doing, place) from error
+        if _NO_BUCKET in str(error):
+            raise _no_bucket(place) from error
         raise StorageUnavailableError(
             f"cannot {doing} {place}: {first_line(error)}; check the address and the network and run the same "
             "command again: it goes on where it stopped"
         ) from error
     except OSError as error:
-        if "NoSuchBucket" in str(error):  # the library raises FileNotFoundError
-            raise ArchiveError(f"there is no bucket for {place}; create it or choose another one") from error
+        if _NO_BUCKET in str(error):  # the library raises FileNotFoundError
+            raise _no_bucket(place) from error
         advice = _ADVICE.get(error.errno or 0, _DEFAULT_ADVICE)
         reason = os.strerror(error.errno) if error.errno else first_line(error).rstrip(".")
         raise ArchiveError(f"cannot {doing} {place}: {reason}; {advice}") from error
+
+
+def _no_bucket(place: str | Path) -> ArchiveError:
+    return ArchiveError(f"there is no bucket for {place}; create it or choose another one")
 
 
 def _refused(doing: str, place: str | Path) -> AuthenticationError:
