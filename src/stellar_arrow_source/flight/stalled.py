@@ -84,8 +84,8 @@ class StalledClients:
                     return
                 stalled = self._stalled()
             for one in stalled:
-                one.cut_off = shut_down(one.peer)
-                if one.cut_off:
+                one.cut_off = True  # before its stream ends, which looks at it
+                if shut_down(one.peer):
                     _log.warning("client does not read; cut off", peer=one.peer, seconds=round(self._after, 1))
 
     def _stalled(self) -> list[Sending]:
