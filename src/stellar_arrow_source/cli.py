@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stellar_arrow_client.options import Group, run_cli, standard_options
+from stellar_arrow_source.compile_cli import compile_
 from stellar_arrow_source.completing import complete_stream
 from stellar_arrow_source.config import config_of, server_options
 from stellar_arrow_source.config_cli import config
@@ -105,6 +106,7 @@ def _print_json(content: object) -> None:
     click.echo(json.dumps(content, indent=2))
 
 
+command.add_command(compile_)
 command.add_command(config)
 command.add_command(doctor)
 command.add_command(head)
