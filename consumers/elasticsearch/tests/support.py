@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -101,6 +102,18 @@ class Command:
         """The ledgers of the checkpoint, both ends inclusive."""
         found = self.search.ask("GET", f"/{self.prefix}-checkpoints/_doc/{self.prefix}-{stream}")
         return [(ledgers["gte"], ledgers["lte"]) for ledgers in found["_source"]["ledgers"]]
+
+    def wait_until_held(self, stream: str, ledger: int, seconds: float) -> None:
+        """Wait until the checkpoint has come to a ledger."""
+        until = time.monotonic() + seconds
+        index, alias = f"{self.prefix}-checkpoints", f"{self.prefix}-{stream}"
+        while not self.search.ask("GET", f"/_cat/indices/{index}*?format=json") or not any(
+            hit["_source"]["ledgers"] and hit["_source"]["ledgers"][-1]["lte"] >= ledger
+            for hit in self.search.ask("GET", f"/{index}/_search")["hits"]["hits"]
+            if hit["_id"] == alias
+        ):
+            assert time.monotonic() < until, f"{alias} does not come to ledger {ledger}"
+            time.sleep(0.05)
 
     def _environment(self) -> Mapping[str, str]:
         return {name: text for name, text in os.environ.items() if not name.startswith(OWN)} | self.env
