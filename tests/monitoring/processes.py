@@ -64,17 +64,19 @@ class Server:
     def json(self, path: str) -> Any:
         return json.loads(self.page(path)[1])
 
-    def until_ready(self, ready: bool = True, timeout: float = 60) -> dict[str, Any]:
-        """Wait for it; what /ready says then."""
+    def until(self, state: str, *, ready: bool, timeout: float = 120) -> dict[str, Any]:
+        """Wait until /ready tells that state of the source; what it says then."""
+        found: dict[str, Any] = {}
 
         def reached() -> bool:
             try:
-                return self.page("/ready")[0] == (200 if ready else 503)
+                status, body = self.page("/ready")
             except OSError:
                 return False
+            found.update(json.loads(body))
+            return status == (200 if ready else 503) and found["source_state"] == state
 
         wait_until(reached, timeout)
-        found: dict[str, Any] = self.json("/ready")
         return found
 
 
@@ -84,5 +86,5 @@ def server(endpoint: str, *args: str) -> Iterator[Server]:
     found = Server(free_port(), free_port())
     ports = ("--port", found.location.rpartition(":")[2], "--health-port", str(found.health_port))
     with running(SERVER, "--source", endpoint, *ports, *args):
-        found.until_ready(timeout=300)
+        found.until("ok", ready=True, timeout=300)
         yield found
