@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
@@ -56,8 +57,10 @@ class Servers:
         self._asked = self._server(*asked, is_asked=True)
         self._others: dict[Address, Server] = {}
         self._connections: list[flight.FlightClient] = []
+        self._lock = threading.Lock()
 
     def close(self) -> None:
+        """Close the connections."""
         for connection in self._connections:
             connection.close()
 
@@ -69,7 +72,7 @@ class Servers:
         options = flight.FlightCallOptions(timeout=ANSWER_SECONDS, headers=self._credentials.headers(self._address))
         try:
             info = self._flight.get_flight_info(flight.FlightDescriptor.for_command(whole.to_ticket()), options)
-            servers = list(self._named(info.endpoints))
+            servers = self._named(info.endpoints)
             latest = self._latest() if len(servers) > 1 else None
         except Exception as error:
             log.debug("%s is read from one server: %s", request.stream, error)
@@ -81,7 +84,7 @@ class Servers:
             return None
         return Sharing(last, info.schema, servers, self._asked)
 
-    def _named(self, endpoints: Sequence[flight.FlightEndpoint]) -> Iterator[Server]:
+    def _named(self, endpoints: Sequence[flight.FlightEndpoint]) -> list[Server]:
         """The servers that the endpoints are to be fetched from in the first place."""
         found: dict[Address, None] = {}
         for endpoint in endpoints:
@@ -93,12 +96,12 @@ class Servers:
                 # Who asked over TLS is not led away from it.
                 if len(found) < MAX_SERVERS and (address.tls or not self._address.tls):
                     found[address] = None
-        for address in found:
-            if address not in self._others:
+        with self._lock:
+            for address in found.keys() - self._others.keys():
                 connection = self._credentials.connect(address)
                 self._connections.append(connection)
                 self._others[address] = self._server(address, connection)
-            yield self._others[address]
+        return [self._others[address] for address in found]
 
     def _server(self, address: Address, connection: flight.FlightClient, *, is_asked: bool = False) -> Server:
         headers = self._credentials.headers(address)

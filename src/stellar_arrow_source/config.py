@@ -290,6 +290,12 @@ class ServerConfig:
                 f"tokens would travel to {self.host} unencrypted: give --tls-cert and --tls-key, or --insecure-auth"
                 " where something in front of the server encrypts"
             )
+        ports = range(self.worker_port, self.worker_port + self.workers) if self.worker_port else range(0)
+        if ports.stop > 65536 or self.port in ports or self.health_port in ports:
+            raise InvalidRequestError(
+                f"workers cannot have ports {ports.start} to {ports.stop - 1}: give another --worker-port, from which"
+                " on there are as many that neither --port nor --health-port is among"
+            )
         if self.shares_work and self.advertise is None and self.host in ("0.0.0.0", "::"):
             raise InvalidRequestError(
                 f"clients cannot be sent to {self.host}: give the location by which they reach this server with"

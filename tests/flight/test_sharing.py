@@ -15,7 +15,7 @@ import pytest
 
 from stellar_arrow_client import parallel
 from stellar_arrow_client.client import Client
-from stellar_arrow_client.errors import GapError, StellarArrowError
+from stellar_arrow_client.errors import GapError, InvalidRequestError, StellarArrowError
 from stellar_arrow_client.policy import RetryPolicy
 from stellar_arrow_client.request import StreamRequest
 from stellar_arrow_source.config import ServerConfig
@@ -245,3 +245,9 @@ def test_locations_are_checked(text: str) -> None:
     option = next(field for field in ServerConfig.__dataclass_fields__.values() if field.name == "locations")
     with pytest.raises(Exception, match="is not a location"):
         option.metadata["option"]["type"].convert(text, None, None)
+
+
+@pytest.mark.parametrize("first", [8814, 8087, 65535])
+def test_ports_of_workers_are_their_own(first: int) -> None:
+    with pytest.raises(InvalidRequestError, match="--worker-port"):
+        ServerConfig(workers=2, worker_port=first)

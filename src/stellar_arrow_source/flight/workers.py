@@ -145,17 +145,14 @@ class _Worker:
     def run(self, known: Callable[[], Heard]) -> None:
         """Keep one process running, which is told what is ``known``, until the workers are to end."""
         wait = FIRST_WAIT
-        while (process := self._start(known())) is not None:
+        while not self._stop.is_set():
             began = time.monotonic()
-            self._attend(process)
-            self.ready = False
-            code = process.wait()
-            self._hear(Heard(str(self.number), None))
+            ended = self._run_once(known())
             if self._stop.is_set():
                 return
             if time.monotonic() - began >= STEADY_SECONDS:
                 wait = FIRST_WAIT
-            _log.warning("a worker ended and is started again", worker=self.number, exit_code=code, wait=wait)
+            _log.warning("a worker ended and is started again", worker=self.number, reason=ended, wait=wait)
             self._stop.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
@@ -196,6 +193,19 @@ class _Worker:
             return None
         finally:
             connection.close()
+
+    def _run_once(self, known: Heard) -> str:
+        """Run one process; how it ended."""
+        try:
+            process = self._start(known)
+        except OSError as error:
+            return f"cannot be started: {error.strerror}"
+        if process is None:
+            return "not to be started"
+        self._attend(process)
+        self.ready = False
+        self._hear(Heard(str(self.number), None))
+        return f"exit code {process.wait()}"
 
     def _start(self, known: Heard) -> subprocess.Popen[bytes] | None:
         """A new process; None when the workers are to end."""
