@@ -76,6 +76,12 @@ class PostgresServer:
         """Stop it; ``immediate`` is as a crash."""
         self._run("pg_ctl", "-D", self.folder, "-w", "-t", "60", "-m", mode, "stop")
 
+    def give(self, file: Path) -> None:
+        """Make a file the server's own, which nobody else can read."""
+        file.chmod(0o600)
+        if self._owner is not None:
+            os.chown(file, self._owner.pw_uid, self._owner.pw_gid)
+
     def run_as_owner(self, *command: str | Path) -> None:
         """Run a command as the user that the server runs as."""
         subprocess.run(

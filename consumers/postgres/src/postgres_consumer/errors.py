@@ -45,10 +45,12 @@ class _Meaning(NamedTuple):
 
 
 _AGAIN: Final = "and run the same command again: it goes on where it stopped"
+_TLS: Final = "TLS"  # for which there is no SQLSTATE
 _UNAVAILABLE: Final = "see that the server runs and can be reached, then run the same command again"
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html; the first that fits counts.
 _MEANINGS: Final = (
+    _Meaning(_TLS, DatabaseAuthenticationError, "check PGSSLMODE and PGSSLROOTCERT, and what the server offers"),
     _Meaning("28", DatabaseAuthenticationError, "check user and password (PGUSER, PGPASSWORD, a password file)"),
     _Meaning("42501", DatabaseAuthenticationError, "grant the user what is missing, or choose another --schema"),
     _Meaning("3D000", InvalidRequestError, "create the database or name another one"),
@@ -68,9 +70,11 @@ _REFUSED: Final = (
     (re.compile(r"authentication failed|pg_hba\.conf|no password supplied|role .* does not exist"), "28000"),
     (re.compile(r"permission denied for database"), "42501"),
     (re.compile(r"database .* does not exist"), "3D000"),
-    (re.compile(r"certificate verify failed|root certificate|does not match host name|SSL was required"), "28000"),
+    (re.compile(r"certificate|does not match host name|SSL was required"), _TLS),
 )
-_MISTAKEN: Final = re.compile(r"connection option|definition of service|invalid \w+ value|service file")
+_MISTAKEN: Final = re.compile(
+    r"connection option|definition of service|invalid \w+ value|service file|Servname not supported"
+)
 
 
 def is_passing(error: psycopg.Error) -> bool:

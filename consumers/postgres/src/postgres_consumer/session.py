@@ -142,7 +142,8 @@ class Session:
         if exhausted or self._database.stop.wait(next(self._waits)):
             failure = typed_error(error, doing)
             raise failure if isinstance(failure, DatabaseUnavailableError) else DatabaseUnavailableError(str(failure))
-        log.warning("the database broke off, trying again: %s", sentence(error))
+        what = "the database broke off" if self._database.reached else "the database cannot be reached"
+        log.warning("%s, trying again: %s", what, sentence(error))
 
     def succeeded(self) -> None:
         """Count failures anew."""
