@@ -15,19 +15,23 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastavro
 import pyarrow as pa
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
+from kafka_consumer.cli import publish
 from kafka_consumer.encodings import ENCODINGS
+from kafka_consumer.tools import tools
 
 PROGRAM = str(Path(sys.executable).with_name("kafka-consumer"))
 SECONDS = 60.0
+_SETTINGS = ("KAFKA_", "STELLAR_ARROW_", "LOG_", "METRICS_")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,14 @@ def configure_topic(address: str, topic: str, settings: Mapping[str, str]) -> No
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     admin = AdminClient({"bootstrap.servers": address})
     admin.incremental_alter_configs([resource])[resource].result()
+
+
+def topic_settings(address: str, topic: str) -> dict[str, str | None]:
+    """The settings of a topic."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    admin = AdminClient({"bootstrap.servers": address})
+    found = admin.describe_configs([resource])[resource].result()
+    return {name: entry.value for name, entry in found.items()}
 
 
 async def _read(address: str, topic: str, partitions: int, committed: bool) -> list[Record]:
@@ -107,8 +119,15 @@ def _rows(table: pa.Table) -> list[str]:
     return sorted(map(repr, table.to_pylist()))
 
 
+class Done(NamedTuple):
+    """What a command said."""
+
+    stdout: str
+    stderr: str
+
+
 class Command:
-    """Runs ``kafka-consumer`` as a process of its own."""
+    """Runs ``kafka-consumer``."""
 
     def __init__(self, brokers: str) -> None:
         self.brokers = brokers
@@ -117,23 +136,25 @@ class Command:
     def line(self, server: str, *arguments: object) -> list[str]:
         return [PROGRAM, server, self.brokers, *map(str, arguments)]
 
-    def __call__(self, server: str, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run to the end and check the exit code."""
+    def __call__(self, server: str, *arguments: object, code: int = 0) -> Done:
+        """Publish, within this process, and check the exit code."""
         return self.run(self.line(server, *arguments), code)
 
-    def run(self, line: Sequence[str], code: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run any command line in the environment of the test."""
-        done = subprocess.run(
-            line, env=_environment() | self.env, capture_output=True, text=True, timeout=SECONDS * 3, check=False
-        )
-        assert done.returncode == code, f"exit code {done.returncode} instead of {code}: {done.stderr}"
-        assert "Traceback" not in done.stderr
-        assert done.stderr.count("error: ") == (1 if code in (1, 2, 3, 4, 5) else 0), done.stderr
-        return done
+    def run(self, line: Sequence[str], code: int = 0) -> Done:
+        """Run any command line, within this process."""
+        arguments = list(line)[1:]
+        command = tools if arguments[0] in tools.commands else publish
+        unset = {name: None for name in os.environ if name.startswith(_SETTINGS)}
+        done = CliRunner().invoke(command, arguments, env={**unset, **self.env})
+        errors = [said for said in done.stderr.splitlines() if said.startswith("error: ")]
+        assert done.exit_code == code, f"exit code {done.exit_code} instead of {code}: {done.stderr}"
+        assert "unexpected" not in done.stderr
+        assert len(errors) == (1 if code else 0), done.stderr
+        return Done(done.stdout, done.stderr)
 
     @contextmanager
     def start(self, server: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-        """Start and leave running, but no longer than the context."""
+        """Start a process and leave it running, but no longer than the context."""
         process = subprocess.Popen(
             self.line(server, *arguments),
             env=_environment() | self.env,
@@ -149,7 +170,7 @@ class Command:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "STELLAR_ARROW_"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
 
 
 def decode(encoding: str, schema: pa.Schema, values: Sequence[bytes]) -> pa.Table:

@@ -127,6 +127,10 @@ class Brokers:
         del self._said[:-3]
         self._said.append(error)
 
+    def refusal(self) -> KafkaError | None:
+        """That the brokers refuse the credentials, if they lately said so."""
+        return next((error for error in reversed(self._said) if error.code() in _UNAUTHORIZED), None)
+
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
         """Turn errors of Kafka into typed ones; ``doing`` is what went wrong, such as "create topic x"."""
@@ -138,8 +142,7 @@ class Brokers:
     def typed(self, doing: str, error: KafkaException) -> StellarArrowError:
         """The error as one sentence that says what to do."""
         cause: KafkaError = error.args[0]
-        reasons = [cause, *reversed(self._said)]
-        refused = next((reason for reason in reasons if reason.code() in _UNAUTHORIZED), None)
+        refused = cause if cause.code() in _UNAUTHORIZED else self.refusal()
         if refused is not None:
             return BrokerAuthenticationError(
                 f"cannot {doing}: Kafka at {self.addresses} refuses it ({self._veiled(refused.str())}); check the "
@@ -150,7 +153,7 @@ class Brokers:
         if is_permanent(cause):
             return PublishError(f"cannot {doing}: Kafka refuses it: {self._veiled(cause.str())}")
         return BrokersUnavailableError(
-            f"cannot {doing}: Kafka at {self.addresses} does not answer ({self._veiled(reasons[-1].str())}); check the "
+            f"cannot {doing}: Kafka at {self.addresses} does not answer ({self._veiled((self._said or [cause])[-1].str())}); check the "
             "address and that it is running"
         )
 

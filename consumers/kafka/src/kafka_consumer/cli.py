@@ -27,7 +27,9 @@ from stellar_arrow_client.options import (
 if TYPE_CHECKING:
     from kafka_consumer.brokers import Brokers
     from kafka_consumer.planning import Publication
+    from kafka_consumer.position import Position
     from stellar_arrow_client.client import Client
+    from stellar_arrow_client.request import StreamRequest
 
 MEMORY: Final = 256 * 1024 * 1024
 """Bytes for all streams of a run together."""
@@ -202,6 +204,7 @@ def _run(
     wanted = requests(client, streams, selection)
     schemas = {request: client.schema(request.stream, request.columns) for request in wanted}
     topics = Topics(brokers)
+    topics.reach()
     # All before the first, so that what is wrong with one stream is said before anything is changed.
     plans = [inspect(brokers, topics, publication, schemas[request], request) for request in wanted]
     names = [plan.topic for plan in plans]
@@ -209,11 +212,7 @@ def _run(
         raise click.UsageError("a topic holds one stream: --topic-template must have {stream} in it to publish several")
     if dry_run:
         for request, plan in zip(wanted, plans, strict=True):
-            start = plan.next_ledger or request.start or "the latest one"
-            end = "on" if request.end is None else f"to {request.end}"
-            click.echo(
-                f"{request.stream}: ledgers from {start} {end} would be published as {plan.encoding} to {plan.topic}"
-            )
+            click.echo(f"{request.stream}: {_intention(request, plan)} {plan.topic}")
         return ExitCode.OK
     settings = Settings(
         compression=compression,
@@ -226,6 +225,15 @@ def _run(
     for name in names:
         click.echo(name)
     return max(result.exit_code for result in results)
+
+
+def _intention(request: StreamRequest, plan: Position) -> str:
+    """What a run would do, for ``--dry-run``."""
+    start = plan.next_ledger or request.start
+    if start is not None and request.end is not None and start > request.end:
+        return "already complete in"
+    ledgers = f"from {start or 'the latest one'} " + ("on" if request.end is None else f"to {request.end}")
+    return f"ledgers {ledgers} would be published as {plan.encoding} to"
 
 
 def main() -> None:

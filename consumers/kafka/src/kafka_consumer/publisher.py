@@ -273,6 +273,7 @@ class Publisher:
             "transaction.timeout.ms": int((ORPHAN_SECONDS + 2 * self._settings.transaction_seconds) * 1000),
             "compression.type": self._settings.compression,
             "linger.ms": 20,
+            "partitioner": "murmur2_random",  # that of Java clients
             "queue.buffering.max.kbytes": memory // 1024,
             "queue.buffering.max.messages": MAX_ROWS,
             "delivery.report.only.error": True,

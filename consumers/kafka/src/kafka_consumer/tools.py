@@ -75,8 +75,9 @@ def position(*, brokers: str, topic: str, properties: tuple[str, ...]) -> int:
     from kafka_consumer.topics import CURSOR_SUFFIX, Topics
 
     kafka = Brokers(brokers, properties_of(properties, os.environ))
-    held = None
-    if Topics(kafka).find(topic + CURSOR_SUFFIX) is not None:
+    topics, held = Topics(kafka), None
+    topics.reach()
+    if topics.find(topic + CURSOR_SUFFIX) is not None:
         with kafka.errors(f"read what topic {topic} holds"):
             held = read_position(kafka, topic + CURSOR_SUFFIX)
     if held is None:

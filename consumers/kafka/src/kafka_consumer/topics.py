@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +19,8 @@ from stellar_arrow_client.errors import InvalidRequestError
 DEFAULT_TEMPLATE: Final = "stellar.{network}.{stream}"
 CURSOR_SUFFIX: Final = ".cursor"
 MAX_NAME: Final = 249 - len(CURSOR_SUFFIX)
+REACH_SECONDS: Final = 4.0
+_LOOK_SECONDS: Final = 0.5
 DEFAULT_MAX_BYTES: Final = 1_048_588
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]+")
@@ -92,7 +95,7 @@ class Topics:
         Raises:
             BrokersUnavailableError, BrokerAuthenticationError: see there.
         """
-        with self._brokers.errors(f"look up topic {name}"):
+        with self._errors(f"look up topic {name}"):
             try:
                 asked = self._admin.describe_topics(TopicCollection([name]), request_timeout=CALL_SECONDS)
                 found = asked[name].result()
@@ -108,6 +111,32 @@ class Topics:
             int(config.get("max.message.bytes", DEFAULT_MAX_BYTES)),
             "compact" in config.get("cleanup.policy", ""),
         )
+
+    def reach(self) -> None:
+        """Wait until a broker answers, but not for long: it is most likely not running.
+
+        Raises:
+            BrokersUnavailableError, BrokerAuthenticationError: none does, or they refuse the credentials.
+        """
+        deadline = time.monotonic() + REACH_SECONDS
+        with self._brokers.errors("begin"):
+            while True:
+                try:
+                    self._admin.list_topics(timeout=_LOOK_SECONDS)
+                    return
+                except KafkaException:
+                    self._admin.poll(0)
+                    if self._brokers.refusal() or time.monotonic() > deadline:
+                        raise
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        with self._brokers.errors(doing):
+            try:
+                yield
+            except KafkaException:
+                self._admin.poll(0)  # lets it say why calls time out
+                raise
 
     def _config(self, name: str) -> dict[str, str]:
         resource = ConfigResource(ResourceType.TOPIC, name)
@@ -140,7 +169,7 @@ class Topics:
         return name
 
     def _create(self, topic: NewTopic) -> None:
-        with self._brokers.errors(f"create topic {topic.topic}"):
+        with self._errors(f"create topic {topic.topic}"):
             try:
                 made = self._admin.create_topics([topic], request_timeout=CALL_SECONDS, operation_timeout=CALL_SECONDS)
                 made[topic.topic].result()
