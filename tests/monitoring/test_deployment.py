@@ -126,6 +126,19 @@ def test_every_alert_says_what_to_do_and_is_tested() -> None:
         assert f'alertname="{name}"' in tests
 
 
+def test_errors_that_have_a_name_are_not_unexpected(served: tuple[Server, str]) -> None:
+    [known] = re.findall(r'code!~"([^"]+)"', ALERTS.read_text())
+    page = served[0].page("/metrics")[1]
+    codes = {
+        sample.labels["code"]
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == "stellar_arrow_errors_total"
+    }
+    assert len(codes) > 10
+    assert [code for code in codes if not re.fullmatch(known, code)] == []
+
+
 @needs_promtool
 def test_prometheus_reads_the_alerts_and_they_fire_when_they_should() -> None:
     promtool("check", "rules", ALERTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -28,7 +29,7 @@ from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.history import History, summed
 from stellar_arrow_source.monitoring.http import MonitoringServer, Page, json_page
 from stellar_arrow_source.monitoring.merging import merged
-from stellar_arrow_source.monitoring.metrics import Metrics, drop_reason
+from stellar_arrow_source.monitoring.metrics import DRAINING, DROP_REASONS, Metrics, drop_reason
 from stellar_arrow_source.monitoring.tip import Tip
 
 
@@ -122,6 +123,11 @@ def test_what_can_fail_is_counted_from_zero() -> None:
     for reason in ("draining", "source", "limit", "data", "access", "gap", "internal", "unavailable"):
         assert found["stellar_arrow_streams_dropped_total", (reason,)] == 0
     assert found["process_resident_memory_bytes", ()] > 10 << 20
+
+
+def test_the_reference_names_every_reason() -> None:
+    for reason in (*DROP_REASONS.values(), DRAINING):
+        assert re.search(rf"\b{reason}\b", families.STREAMS_DROPPED.help)
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ STREAMS_ENDED = Family(
 )  # fmt: skip
 STREAMS_DROPPED = Family(
     "streams_dropped_total", Kind.COUNTER,
-    "Streams that the server ended before their end, by reason: draining, unavailable, source, gap, data, limit,"
-    " access or internal.",
+    "Streams that the server ended before their end, by reason: draining, source, stalled (the client did not read),"
+    " limit, access, gap, data, unavailable or internal.",
     ("reason",),
 )  # fmt: skip
 STREAMS_OPEN = Family("streams_open", Kind.GAUGE, "Open streams.")
