@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from stellar_arrow_client.errors import InvalidRequestError
@@ -31,7 +33,17 @@ _OPTIONS: Final = {
 }
 """What may follow the ``?`` of an address → the library's name of it. Credentials never stand in an address."""
 
+_ADDRESSES: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AZURE_STORAGE_ENDPOINT", "GOOGLE_BASE_URL")
+"""Variables that the library reads a server's address from."""
+
+_NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound")
+_REFUSED: Final = (METADATA_SERVICE, "403 Forbidden", "401 Unauthorized")
+_WRONG: Final = re.compile(r"status code: 4(?!08|29)\d\d|builder error")
 _TIMEOUT: Final = timedelta(seconds=60)
+_ATTEMPTS: Final = 8
+_FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +112,11 @@ class ObjectAddress:
         """A prefix below this one."""
         return ObjectAddress(self.kind, f"{self.where}/{name}", self.options)
 
-    def open(self, *, attempts: int, first_wait: float, longest_wait: float) -> ObjectStore:
+    def open(self, *, attempts: int = _ATTEMPTS) -> ObjectStore:
         """The store behind it, whose paths are relative to the prefix; nothing is asked of it yet.
 
         Args:
-            attempts: how often a request is tried again.
-            first_wait: seconds before the first repetition; doubles each time.
-            longest_wait: most seconds between two.
+            attempts: how often the library makes a request again; see also :func:`repeat`.
 
         Raises:
             InvalidRequestError: the options make no sense.
@@ -122,16 +132,55 @@ class ObjectAddress:
                 client_options={"timeout": _TIMEOUT, "allow_http": self.is_plain_http},
                 retry_config={
                     "max_retries": attempts,
-                    "retry_timeout": timedelta(seconds=attempts * longest_wait),
                     "backoff": {
-                        "init_backoff": timedelta(seconds=first_wait),
-                        "max_backoff": timedelta(seconds=longest_wait),
+                        "init_backoff": timedelta(seconds=_FIRST_WAIT),
+                        "max_backoff": timedelta(seconds=_LONGEST_WAIT),
                         "base": 2,
                     },
                 },
             )
         except (BaseError, ValueError) as error:
             raise InvalidRequestError(f"{self.where} cannot be used: {first_line(error)}") from error
+
+
+def repeat(request: Callable[[], T]) -> T:
+    """What a request gives, which is made again after errors that may pass.
+
+    The library would do so for some of those only: not where a connection breaks while it is written to, nor for a
+    request that must not happen twice. Who makes such a one must recognise that it has happened.
+    """
+    from obstore.exceptions import BaseError
+
+    failures = 0
+    while True:
+        try:
+            return request()
+        except BaseError as error:
+            failures += 1
+            if failures >= _ATTEMPTS or not may_pass(error):
+                raise
+            time.sleep(min(_FIRST_WAIT * 2**failures, _LONGEST_WAIT))
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether another attempt may do better: not after an answer that says that the request is wrong."""
+    from obstore.exceptions import GenericError
+
+    return isinstance(error, GenericError) and _WRONG.search(str(error)) is None
+
+
+def tells_of_no_bucket(error: Exception) -> bool:
+    """Whether an error says that there is no such bucket; the library raises it as one of several kinds."""
+    return any(code in str(error) for code in _NO_BUCKET)
+
+
+def tells_of_refusal(error: Exception) -> bool:
+    """Whether an error says that there are no credentials, or not the right ones."""
+    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+
+    return isinstance(error, PermissionDeniedError | UnauthenticatedError) or any(
+        sign in str(error) for sign in _REFUSED
+    )
 
 
 def is_object_address(text: str) -> bool:

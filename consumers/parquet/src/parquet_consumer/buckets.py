@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, Final, Self, TypeVar
@@ -23,14 +23,12 @@ from parquet_consumer.errors import ArchiveIntegrityError, storage_errors
 from parquet_consumer.leases import Lease
 from parquet_consumer.names import object_name
 from parquet_consumer.storage import LOCK_NAME, OvertakenError, Written
-from stellar_arrow_client.object_storage import ObjectAddress
+from stellar_arrow_client.object_storage import ObjectAddress, repeat, tells_of_no_bucket
 
 PART_BYTES: Final = 8 * 1024 * 1024
 """Of an upload: a smaller object is put at once, a larger one in parts of this size."""
 
 _PARTS_AT_ONCE: Final = 3
-_ATTEMPTS: Final = 8
-_FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
 _PAGE: Final = 1000
 
 T = TypeVar("T")
@@ -43,7 +41,8 @@ class Bucket:
 
     def __init__(self, address: ObjectAddress) -> None:
         self.address = address
-        self.store = address.open(attempts=_ATTEMPTS, first_wait=_FIRST_WAIT, longest_wait=_LONGEST_WAIT)
+        self.store = address.open(attempts=0)  # for what is repeated here
+        self.patient = address.open()  # for what only the library can repeat
 
     def __str__(self) -> str:
         return self.address.where
@@ -56,7 +55,7 @@ class Bucket:
 
     def below(self, name: str) -> list[Self]:
         with storage_errors("read", str(self)):
-            folders = obstore.list_with_delimiter(self.store)["common_prefixes"]
+            folders = repeat(lambda: obstore.list_with_delimiter(self.store)["common_prefixes"])
         inner = (self.within(folder.rstrip("/")) for folder in sorted(folders))
         return [place for place in inner if place.exists(name)]
 
@@ -76,9 +75,9 @@ class Bucket:
 
     def files(self) -> Iterator[str]:
         with storage_errors("read", str(self)):
-            for page in obstore.list(self.store, chunk_size=_PAGE):
-                for entry in page:
-                    yield entry["path"]
+            yield from repeat(
+                lambda: [entry["path"] for page in obstore.list(self.store, chunk_size=_PAGE) for entry in page]
+            )
 
     def size(self, path: str) -> int | None:
         meta = self._head(path)
@@ -91,18 +90,18 @@ class Bucket:
     def _head(self, path: str) -> obstore.ObjectMeta | None:
         with storage_errors("read", self.at(path)):
             try:
-                return obstore.head(self.store, path)
+                return repeat(lambda: obstore.head(self.store, path))
             except FileNotFoundError as error:
                 return _absent(error, None)
 
     def open(self, path: str) -> pa.NativeFile:
-        return pa.PythonFile(_Reader(obstore.open_reader(self.store, path)), mode="r")
+        return pa.PythonFile(_Reader(obstore.open_reader(self.patient, path)), mode="r")
 
     def delete(self, paths: Iterable[str]) -> None:
         with storage_errors("delete in", str(self)):
             for path in paths:
                 with suppress(FileNotFoundError):
-                    obstore.delete(self.store, path)
+                    repeat(lambda path=path: obstore.delete(self.store, path))  # type: ignore[misc]
 
     def create(self, folder: str, stream: str, first: int) -> NewObject:
         name = object_name(stream, first, secrets.randbits(64))
@@ -118,7 +117,7 @@ class NewObject:
     def __init__(self, bucket: Bucket, path: str) -> None:
         self._path = path
         self.place = bucket.at(path)
-        self._upload = _Upload(bucket.store, path)
+        self._upload = _Upload(bucket, path)
         self.stream = pa.PythonFile(self._upload, mode="w")
 
     def complete(self, last: int | None) -> Written:
@@ -132,8 +131,8 @@ class NewObject:
 class _Upload(io.RawIOBase):
     """Sends what is written to it; parts go on their way while the next ones are written."""
 
-    def __init__(self, store: Any, path: str) -> None:
-        self._store, self._path = store, path
+    def __init__(self, bucket: Bucket, path: str) -> None:
+        self._bucket, self._path = bucket, path
         self._begun = bytearray()
         self._parts: obstore.WritableFile | None = None
         self._size = 0
@@ -155,7 +154,7 @@ class _Upload(io.RawIOBase):
         self._begun += view
         if len(self._begun) > PART_BYTES:
             self._parts = obstore.open_writer(
-                self._store, self._path, buffer_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+                self._bucket.patient, self._path, buffer_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE
             )
             self._parts.write(self._begun)
             self._begun = bytearray()
@@ -168,13 +167,20 @@ class _Upload(io.RawIOBase):
         """
         try:
             if self._parts is None:
-                obstore.put(self._store, self._path, bytes(self._begun), mode="create", use_multipart=False)
+                content = bytes(self._begun)
+                repeat(lambda: obstore.put(self._bucket.store, self._path, content, mode="create", use_multipart=False))
             else:
                 self._parts.close()
         except (BaseError, OSError):
-            if _ask(lambda: obstore.head(self._store, self._path)["size"]) != self._size:
+            if not self._is_there():
                 raise
         self._parts, self._begun = None, bytearray()
+
+    def _is_there(self) -> bool:
+        try:
+            return repeat(lambda: obstore.head(self._bucket.store, self._path)["size"]) == self._size
+        except (BaseError, OSError):
+            return False
 
     def abort(self) -> None:
         """Remove the parts that were sent."""
@@ -234,7 +240,9 @@ class Log:
             )
         content = self._content[:offset] + line
         try:
-            written = obstore.put(self._store, self._name, content, mode=self._version, use_multipart=False)
+            written = repeat(
+                lambda: obstore.put(self._store, self._name, content, mode=self._version, use_multipart=False)
+            )
             version = _version(written)
         except (BaseError, OSError) as error:
             # Also when the answer was lost: the object tells what has happened.
@@ -250,11 +258,14 @@ class Log:
     def _fetch(self) -> None:
         self._is_known = False
         try:
-            answer = obstore.get(self._store, self._name)
-            self._content, self._version = bytes(answer.bytes()), _version(answer.meta)
+            self._content, self._version = repeat(self._get)
         except FileNotFoundError as error:
             self._content, self._version = _absent(error, (b"", "create"))
         self._is_known = True
+
+    def _get(self) -> tuple[bytes, dict[str, str]]:
+        answer = obstore.get(self._store, self._name)
+        return bytes(answer.bytes()), _version(answer.meta)
 
 
 def _version(meta: Any) -> dict[str, str]:
@@ -264,14 +275,6 @@ def _version(meta: Any) -> dict[str, str]:
 
 def _absent(error: FileNotFoundError, answer: T) -> T:
     """``answer``, unless not only the object is missing but its bucket."""
-    if "NoSuchBucket" in str(error):
+    if tells_of_no_bucket(error):
         raise error
     return answer
-
-
-def _ask(question: Callable[[], T]) -> T | None:
-    """The answer, None when there is none."""
-    try:
-        return question()
-    except (BaseError, OSError):
-        return None

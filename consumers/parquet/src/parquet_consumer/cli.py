@@ -248,7 +248,7 @@ def _run(
         if next(archives[str(target.storage)].records.holdings(), None) is not None:
             full = full or target
         else:
-            log.info("%s: no row so far, hence no file", target.storage)
+            log.info("%s: no row so far; %s", target.storage, kept_by.query_columns(target.storage))
     if full is not None:
         log.info("%s", kept_by.query(full.storage, partitioning))
     return exit_code

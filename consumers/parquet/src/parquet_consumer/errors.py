@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import BaseError
 
 from stellar_arrow_client.errors import (
     AuthenticationError,
@@ -17,7 +17,7 @@ from stellar_arrow_client.errors import (
     StellarArrowError,
     UnavailableError,
 )
-from stellar_arrow_client.object_storage import CREDENTIALS, METADATA_SERVICE, first_line
+from stellar_arrow_client.object_storage import CREDENTIALS, first_line, tells_of_no_bucket, tells_of_refusal
 
 
 class ArchiveError(StellarArrowError):
@@ -47,8 +47,6 @@ _ADVICE = {
     errno.EEXIST: "choose a folder, not a file",
 }
 _DEFAULT_ADVICE = "check the disk and run the same command again: it goes on where it stopped"
-_SIGNS_OF_REFUSAL = (METADATA_SERVICE, "403 Forbidden", "401 Unauthorized")
-_NO_BUCKET = "NoSuchBucket"
 
 
 @contextmanager
@@ -61,20 +59,17 @@ def storage_errors(doing: str, place: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise _refused(doing, place) from error
     except BaseError as error:
-        # A request for a list is answered by a plain error, whatever is wrong.
-        if any(sign in str(error) for sign in _SIGNS_OF_REFUSAL):
+        if tells_of_refusal(error):
             raise _refused(doing, place) from error
-        if _NO_BUCKET in str(error):
+        if tells_of_no_bucket(error):
             raise _no_bucket(place) from error
         raise StorageUnavailableError(
             f"cannot {doing} {place}: {first_line(error)}; check the address and the network and run the same "
             "command again: it goes on where it stopped"
         ) from error
     except OSError as error:
-        if _NO_BUCKET in str(error):  # the library raises FileNotFoundError
+        if tells_of_no_bucket(error):
             raise _no_bucket(place) from error
         advice = _ADVICE.get(error.errno or 0, _DEFAULT_ADVICE)
         reason = os.strerror(error.errno) if error.errno else first_line(error).rstrip(".")

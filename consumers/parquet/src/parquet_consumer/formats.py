@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, ArchiveMismatchError, storage_errors
-from parquet_consumer.manifest import MANIFEST_NAME, ArchiveRecord, EmptyRecord, FileRecord, Manifest
+from parquet_consumer.manifest import COLUMNS_NAME, MANIFEST_NAME, ArchiveRecord, EmptyRecord, FileRecord, Manifest
 from parquet_consumer.partitions import HIVE, NONE, Partitioning
 from parquet_consumer.ranges import LedgerRanges
 from parquet_consumer.storage import Storage
@@ -142,6 +142,12 @@ class Format:
             DELTA: f"query it in DuckDB: SELECT * FROM delta_scan('{place}')",
             ICEBERG: f"{place} is a table of the namespace {self.namespace}",
         }[self.name]
+
+    def query_columns(self, storage: Storage) -> str:
+        """How to read the archive while it has no row."""
+        if self.name == PARQUET:
+            return f"its columns are in {storage.at(COLUMNS_NAME)}, which any reader of Parquet takes for a file"
+        return "the table is empty"
 
     def check(self, partitioning: Partitioning) -> None:
         """Refuse folders that a table does not know.

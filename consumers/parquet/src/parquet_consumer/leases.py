@@ -25,6 +25,7 @@ from obstore.store import ObjectStore
 
 from parquet_consumer.errors import storage_errors
 from stellar_arrow_client.errors import StellarArrowError
+from stellar_arrow_client.object_storage import repeat, tells_of_no_bucket
 
 RENEWED_AFTER: Final = 5.0
 EXPIRED_AFTER: Final = 30.0
@@ -102,7 +103,7 @@ class Lease:
         self._renewals += 1
         content = json.dumps({**self._holder, "renewals": self._renewals}).encode()
         try:
-            written = obstore.put(self._store, self._name, content, mode=mode, use_multipart=False)
+            written = repeat(lambda: obstore.put(self._store, self._name, content, mode=mode, use_multipart=False))
         except (AlreadyExistsError, PreconditionError):
             return False
         except FileNotFoundError:
@@ -115,11 +116,9 @@ class Lease:
     def _look(self) -> tuple[Any, dict[str, Any]] | None:
         """The version of the lease and its holder; None when nobody holds it."""
         try:
-            answer = obstore.get(self._store, self._name)
-            meta: Any = answer.meta
-            content = bytes(answer.bytes()) if meta["size"] <= _MAX_BYTES else b""
+            meta, content = repeat(self._get)
         except FileNotFoundError as error:
-            if "NoSuchBucket" in str(error):
+            if tells_of_no_bucket(error):
                 raise
             return None
         version = {name: meta[name] for name in ("e_tag", "version") if meta.get(name) is not None}
@@ -128,6 +127,10 @@ class Lease:
         except (ValueError, RecursionError):
             holder = None
         return version, holder if isinstance(holder, dict) else {}
+
+    def _get(self) -> tuple[Any, bytes]:
+        answer = obstore.get(self._store, self._name)
+        return answer.meta, bytes(answer.bytes()) if answer.meta["size"] <= _MAX_BYTES else b""
 
     def _renew_until(self, ended: threading.Event) -> None:
         while not ended.wait(RENEWED_AFTER):

@@ -26,6 +26,7 @@ in between, so that ``prune`` works beside a running writer.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import secrets
@@ -44,6 +45,8 @@ from parquet_consumer.storage import OvertakenError, Storage
 from stellar_arrow_client.request import MAX_LEDGER
 
 MANIFEST_NAME: Final = "_manifest.jsonl"
+COLUMNS_NAME: Final = "_common_metadata"
+"""As Hadoop's readers call the file that has the columns of the others."""
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?\+00:00")
 
 
@@ -162,6 +165,7 @@ class Manifest:
         self.pruned = 0
         self.torn = False
         self._log = storage.log(MANIFEST_NAME)
+        self._columns, self._columns_place = storage.log(COLUMNS_NAME), storage.at(COLUMNS_NAME)
         self._read = 0
         self._lines = 0
         self._writer = self._own = ""
@@ -204,7 +208,12 @@ class Manifest:
         return schema
 
     def describe(self, record: ArchiveRecord, schema: pa.Schema) -> None:
-        """Record what the archive is of; the columns are in its files."""
+        """Record what the archive is of, and its columns in a Parquet file without rows, before there are others."""
+        footer = io.BytesIO()
+        pq.write_metadata(schema, footer)
+        with storage_errors("write", self._columns_place), self._columns.changing() as change:
+            change.read(0)
+            change.write(0, footer.getvalue())
         self.append(record)
 
     def add_file(self, record: FileRecord, metadata: pq.FileMetaData) -> None:
