@@ -156,7 +156,11 @@ class ServerConfig:
     host: str = _setting("127.0.0.1", "--host", "ARROW_HOST", "Address that Flight listens on; 0.0.0.0 for all.")
     port: int = _setting(8815, "--port", ["ARROW_PORT", "PORT"], "Port of Flight; 0 for a free one.", type=_PORT)
     health_port: int = _setting(
-        8088, "--health-port", "HEALTH_PORT", "Port of /health, /ready and /metrics; 0 for a free one.", type=_PORT
+        8088,
+        "--health-port",
+        "HEALTH_PORT",
+        "Port of the status page, /health, /ready and /metrics; 0 for a free one.",
+        type=_PORT,
     )
     health_host: str | None = _setting(
         None, "--health-host", "HEALTH_HOST", "Address that monitoring listens on; that of Flight when left out."
