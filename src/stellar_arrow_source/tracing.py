@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -71,7 +72,7 @@ def _exporter(name: str) -> SpanExporter:
         case "console", _:
             from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
-            return ConsoleSpanExporter()
+            return ConsoleSpanExporter(out=sys.stderr)  # a worker speaks to its server on stdout
         case "otlp", "http/protobuf":
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 

@@ -186,3 +186,8 @@ def test_a_collector_that_is_away_does_not_keep_the_server(monkeypatch: pytest.M
     monkeypatch.setattr(tracing, "FLUSH_SECONDS", 0.3)
     with serving() as service:
         assert get(service.location, b"numbers:1:10") == 20
+
+
+def test_spans_for_people_go_to_stderr() -> None:
+    pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+    assert tracing._exporter("console").out is sys.stderr  # type: ignore[attr-defined]
