@@ -14,7 +14,7 @@ import pyarrow as pa
 from stellar_arrow_client.client import Client, StreamList, as_request
 from stellar_arrow_client.display import PREVIEWED_ROWS, Preview
 from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
-from stellar_arrow_client.policy import RetryPolicy
+from stellar_arrow_client.policy import PARALLEL, RetryPolicy
 from stellar_arrow_client.request import Cursor, StreamRequest
 
 if TYPE_CHECKING:
@@ -36,9 +36,16 @@ class AsyncClient:
         client_cert: bytes | None = None,
         client_key: bytes | None = None,
         retry: RetryPolicy | None = None,
+        parallel: int = PARALLEL,
     ) -> None:
         self._client = Client(
-            server, token=token, tls_roots=tls_roots, client_cert=client_cert, client_key=client_key, retry=retry
+            server,
+            token=token,
+            tls_roots=tls_roots,
+            client_cert=client_cert,
+            client_key=client_key,
+            retry=retry,
+            parallel=parallel,
         )
 
     async def __aenter__(self) -> Self:

@@ -14,7 +14,7 @@ from stellar_arrow_client.client import Client
 from stellar_arrow_client.display import PREVIEWED_ROWS, Preview
 from stellar_arrow_client.errors import StellarArrowError
 from stellar_arrow_client.extras import load
-from stellar_arrow_client.policy import RetryPolicy
+from stellar_arrow_client.policy import PARALLEL, RetryPolicy
 from stellar_arrow_client.request import StreamRequest
 from stellar_arrow_client.rows import Rows, as_pandas, as_polars
 
@@ -38,6 +38,7 @@ def connect(
     client_cert: bytes | None = None,
     client_key: bytes | None = None,
     retry: RetryPolicy | None = None,
+    parallel: int = PARALLEL,
 ) -> Connection:
     """Open a connection on which the streams of a server are tables.
 
@@ -47,7 +48,7 @@ def connect(
 
     Args:
         server: as for :class:`~stellar_arrow_client.Client`, like ``token``, ``tls_roots``, ``client_cert``,
-            ``client_key`` and ``retry``.
+            ``client_key``, ``retry`` and ``parallel``.
         start, end: first and last ledger of every table.
         progress: show how far the reading is, on a terminal or in a notebook.
         connection: of DuckDB, that is to have the tables; a new one in memory, if None.
@@ -56,7 +57,13 @@ def connect(
         StellarArrowError: the server cannot be reached, or duckdb is not installed.
     """
     client = Client(
-        server, token=token, tls_roots=tls_roots, client_cert=client_cert, client_key=client_key, retry=retry
+        server,
+        token=token,
+        tls_roots=tls_roots,
+        client_cert=client_cert,
+        client_key=client_key,
+        retry=retry,
+        parallel=parallel,
     )
     try:
         return Connection(client, start, end, progress=progress, connection=connection)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,42 +22,15 @@ from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_client.settings import strongest
 from stellar_arrow_source.access.grants import Limits
 from stellar_arrow_source.completing import complete_endpoint
+from stellar_arrow_source.location import MAX_LOCATIONS, Location, Locations
 from stellar_arrow_source.modes import TransferMode
 from stellar_arrow_source.networks import KNOWN_NETWORKS
 from stellar_arrow_source.tls import SourceTls
 
 SYNTHETIC_ENDPOINT = "synthetic://"
 
-MAX_LOCATIONS = 256
-
-_LOCATION = re.compile(r"grpc(\+tcp|\+tls)?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 _PORT = click.IntRange(0, 65535)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-class _Location(click.ParamType[str]):
-    """The location of a Flight server."""
-
-    name = "location"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not _LOCATION.fullmatch(value):
-            self.fail(f"{value[:80]!r} is not a location such as grpc://host:8815 or grpc+tls://host:8815", param, ctx)
-        return str(value)
-
-
-class _Locations(click.ParamType[tuple[str, ...]]):
-    """Several, with commas between."""
-
-    name = "locations"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        found = [_Location().convert(part.strip(), param, ctx) for part in value.split(",")]
-        if len(found) > MAX_LOCATIONS:
-            self.fail(f"{len(found)} locations are too many, {MAX_LOCATIONS} is the most", param, ctx)
-        return tuple(dict.fromkeys(found))
 
 
 def _setting(default: Any, flags: str, env: str | list[str], help: str, **attributes: Any) -> Any:
@@ -171,7 +143,7 @@ class ServerConfig:
         "ARROW_ADVERTISE",
         "Location by which clients reach this server, such as grpc://host:8815, where that is not where it listens:"
         " in a container, behind NAT. Its workers are reached at the same host.",
-        type=_Location(),
+        type=Location(),
         metavar="URI",
     )
     workers: int = _setting(
@@ -194,7 +166,7 @@ class ServerConfig:
         "ARROW_LOCATIONS",
         "Locations of servers that share the work on bounded ranges, with commas between, such as"
         " grpc://one:8815,grpc://two:8815; all of the same ledgers and clients.",
-        type=_Locations(),
+        type=Locations(),
         metavar="URI,…",
     )
     tls_cert: Path | None = _setting(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import click
 import pyarrow as pa
 import pytest
 
@@ -21,6 +22,7 @@ from stellar_arrow_client.request import StreamRequest
 from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.errors import DecodeError
 from stellar_arrow_source.flight.service import Service
+from stellar_arrow_source.location import Locations
 from tests.support.clients import Authority
 from tests.support.serving import DAMAGED, ScriptedSource, ledger_bytes, serving, wait_until
 
@@ -242,9 +244,12 @@ def test_nobody_is_led_away_from_tls(tmp_path: Path) -> None:
     "text", ["host:8815", "http://host:8815", "grpc://host", "grpc://a:1,,grpc://b:2", "grpc://a:1 grpc://b:2"]
 )
 def test_locations_are_checked(text: str) -> None:
-    option = next(field for field in ServerConfig.__dataclass_fields__.values() if field.name == "locations")
-    with pytest.raises(Exception, match="is not a location"):
-        option.metadata["option"]["type"].convert(text, None, None)
+    with pytest.raises(click.BadParameter, match="is not a location"):
+        Locations()(text)
+
+
+def test_locations_have_commas_between() -> None:
+    assert Locations()("grpc://a:1, grpc+tls://[::1]:2,grpc://a:1") == ("grpc://a:1", "grpc+tls://[::1]:2")
 
 
 @pytest.mark.parametrize("first", [8814, 8087, 65535])
