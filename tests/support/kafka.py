@@ -86,6 +86,7 @@ auto.create.topics.enable=false
 offsets.topic.num.partitions=1
 offsets.topic.replication.factor=1
 transaction.state.log.num.partitions=4
+transaction.abort.timed.out.transaction.cleanup.interval.ms=200
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 """

@@ -11,11 +11,17 @@ import signal
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from kafka_consumer import publisher
+from kafka_consumer.brokers import Brokers
+from kafka_consumer.planning import Publication
+from kafka_consumer.sink import KafkaSink
 
 from consumers.kafka.tests.support import Command, check_topic, read_topic, topic_of
 from consumers.postgres.tests.made import made_tables
+from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import FakeServer
 from tests.support.kafka import KafkaServer, kafka_server
 
@@ -102,6 +108,26 @@ def test_cuts_of_the_network(kafka, slow, tables, template) -> None:
     assert process.returncode == 0, said
     assert kafka.proxy.cuts >= before + 6
     check(kafka.address, template, "protobuf", tables)
+
+
+def test_transactions_that_the_brokers_give_up(kafka, tables, template, monkeypatch) -> None:
+    """They say of it what they say when another publisher has taken over, which nobody has."""
+    monkeypatch.setattr(publisher, "ORPHAN_SECONDS", 0.5)
+    table = tables["payments"]
+    publication = Publication(template=template, encoding="json")
+    sink = KafkaSink(Brokers(kafka.cuttable), publication, publisher.Settings(transaction_seconds=0.25))
+    assert sink.open(table.schema, StreamRequest("payments", FIRST)) is None
+    ledgers = table["ledger_sequence"].to_numpy()
+    for first in range(FIRST, LAST + 1, 200):
+        last = min(first + 199, LAST)
+        start, end = np.searchsorted(ledgers, [first, last + 1]).tolist()
+        sink.write(table.slice(start, end - start).combine_chunks().to_batches()[0], Cursor(first, last))
+        kafka.proxy.cut()
+        time.sleep(2.5)
+        kafka.proxy.mend()
+    assert sink.checkpoint() == LAST + 1
+    sink.close()
+    check_topic(kafka.address, topic_of(template, table), "json", table)
 
 
 def test_brokers_that_stay_away_end_the_run(kafka, slow, template) -> None:

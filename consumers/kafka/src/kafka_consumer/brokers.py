@@ -61,7 +61,6 @@ _REFUSED: Final = {
     KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
     KafkaError.UNSUPPORTED_VERSION,
     KafkaError._UNKNOWN_TOPIC,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
 }
 
 log = logging.getLogger(__name__)
@@ -152,9 +151,10 @@ class Brokers:
             return MessageTooLargeError(f"cannot {doing}: {cause.str()}; raise max.message.bytes of the topic")
         if is_permanent(cause):
             return PublishError(f"cannot {doing}: Kafka refuses it: {self._veiled(cause.str())}")
+        reason = self._veiled((self._said or [cause])[-1].str())
         return BrokersUnavailableError(
-            f"cannot {doing}: Kafka at {self.addresses} does not answer ({self._veiled((self._said or [cause])[-1].str())}); check the "
-            "address and that it is running"
+            f"cannot {doing}: Kafka at {self.addresses} does not answer ({reason}); check the address and that it is "
+            "running"
         )
 
     def _veiled(self, text: str) -> str:

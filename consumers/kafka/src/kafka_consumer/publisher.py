@@ -23,6 +23,7 @@ MAX_ROWS: Final = 200_000
 """Rows in a transaction, at about which it is committed."""
 ORPHAN_SECONDS: Final = 60.0
 """Time after which the brokers end a transaction of a publisher that is gone."""
+_MOST_PATIENCE: Final = 60.0
 
 _FENCED: Final = {
     KafkaError._FENCED,
@@ -78,7 +79,7 @@ class Publisher:
         self._cursor_topic = cursor_topic
         self._settings = settings
         # Of one attempt: with little patience it would never end where much has to be sent over a slow network.
-        self._patience = min(ORPHAN_SECONDS, max(CALL_SECONDS, settings.retry.retry_for))
+        self._patience = min(_MOST_PATIENCE, max(CALL_SECONDS, settings.retry.retry_for))
         self._producer: Producer | None = None
         self._outlet: Outlet | None = None
         self._position: Position | None = None  # after what is in the transaction
