@@ -109,6 +109,15 @@ def test_names_of_tables(command, reader, server) -> None:
     assert "did you mean" in command(server.address, 100, 110, "--stream", "sample", code=2).stderr
 
 
+def test_columns_to_index(samples, reader) -> None:
+    assert "no stream has a column 'acount' to index; did you mean" in samples(100, 110, "--index", "acount", code=2)
+    samples(100, 110, "--index", "none")
+    samples(100, 110, "--index", "amount,memo")
+    found = reader.query(f"SELECT indexname FROM pg_indexes WHERE schemaname = '{reader.schema}' ORDER BY 1")
+    names = [name for (name,) in found if name.startswith("samples_")]
+    assert names == ["samples_amount_idx", "samples_brin_idx", "samples_memo_idx", "samples_pkey"]
+
+
 def test_several_streams(command, reader, server) -> None:
     command(server.address, 100, 110, "--stream", "samples", "--stream", "others")
     for name in ("samples", "others"):

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from postgres_consumer.columns import columns_of
+from postgres_consumer.columns import Encoder, columns_of, escape
 from postgres_consumer.errors import TableMismatchError
 
 from consumers.postgres.tests.made import corpus_tables, made_tables
@@ -131,6 +131,21 @@ def test_a_refused_column_can_be_left_out(command, reader) -> None:
         assert "leave it out with --columns" in command(server.address, 7, 7, "--stream", "odd", code=2).stderr
         command(server.address, 7, 7, "--stream", "odd", "--columns", "ledger_sequence")
     reader.check("odd", table.select(["ledger_sequence"]))
+
+
+def test_parts_of_larger_batches() -> None:
+    """Arrow's slices share buffers; what lies outside of them does not count, what lies in them does."""
+    texts = ["\0", "a", "␀b", None, "c"]
+    batch = _table({"text": pa.array(texts), "texts": pa.array([[text] for text in texts])}).to_batches()[0]
+    encoder = Encoder(batch.schema)
+    for start in range(len(texts)):
+        for length in range(1, len(texts) - start + 1):
+            [rows] = encoder.slices(batch.slice(start, length))
+            wanted = [text and escape(text) for text in texts[start : start + length]]
+            assert rows.column("text").to_pylist() == wanted
+            assert rows.column("texts").to_pylist() == [[text] for text in wanted]
+            assert rows.column("ledger_row").to_pylist() == list(range(length))
+    assert [escape(text) for text in ("\0", "␀", "␀0", "\\")] == ["␀0", "␀␀", "␀␀0", "\\"]
 
 
 def test_text_that_is_not_utf8_is_refused(command, reader) -> None:

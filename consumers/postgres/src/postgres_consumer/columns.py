@@ -196,11 +196,13 @@ def _converter(type_: pa.DataType) -> Callable[[pa.Array], pa.Array] | None:
 
 
 def _needs_escape(texts: pa.Array) -> bool:
-    """Whether bytes of the texts, or beside them in the same buffer, may have to be replaced."""
-    data = texts.buffers()[-1]
-    if data is None:
+    """Whether a text, or what lies where a null is, has something to replace."""
+    _, offsets, data = texts.buffers()
+    if data is None or not len(texts):
         return False
-    content = data.to_pybytes()
+    ends = np.frombuffer(offsets, np.int64 if pa.types.is_large_string(texts.type) else np.int32)
+    start, end = int(ends[texts.offset]), int(ends[texts.offset + len(texts)])
+    content = data.slice(start, end - start).to_pybytes()
     return b"\0" in content or _MARK.encode() in content
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,12 +15,11 @@ from postgres_consumer.errors import TableIntegrityError, TableMismatchError
 from postgres_consumer.session import Connection
 from postgres_consumer.tables import Table
 from stellar_arrow_client.client import Client
-from stellar_arrow_client.errors import UnknownStreamError
+from stellar_arrow_client.errors import UnknownColumnError, UnknownStreamError
 from stellar_arrow_client.options import did_you_mean
 from stellar_arrow_client.request import StreamRequest
 
 ALL: Final = "all"
-NONE: Final = "none"
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +81,18 @@ def find_streams(client: Client, names: Sequence[str]) -> dict[str, str]:
             raise UnknownStreamError(f"the server has no stream {name!r}{hint}")
         found.update((known, offered[known].description) for known in (offered if name == ALL else [canonical[name]]))
     return found
+
+
+def check_indexes(names: Sequence[str], schemas: Iterable[pa.Schema]) -> None:
+    """See that every column to index is one of a stream.
+
+    Raises:
+        UnknownColumnError: none has it; names the nearest.
+    """
+    known = sorted({column for schema in schemas for column in schema.names})
+    for name in names:
+        if name not in known:
+            raise UnknownColumnError(f"no stream has a column {name!r} to index{did_you_mean(name, known)}")
 
 
 def with_ledger(columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
