@@ -37,8 +37,8 @@ SERVER_BYTES, MOST_BYTES = 32 << 20, 256 << 20
 
 ANSWER_SECONDS: Final = 5.0
 """How long a server may take to answer before another one is asked."""
-AVOIDED_SECONDS: Final = 60.0
-"""How long a server is left alone that could not be read from."""
+FIRST_REST, LONGEST_REST = 5.0, 60.0
+"""Seconds that a server is left alone that could not be read from: twice as long each time in a row."""
 HEARTBEAT_SECONDS: Final = 1.0
 
 log = logging.getLogger(__name__)
@@ -57,21 +57,26 @@ class Server:
         self.address, self.is_asked = address, is_asked
         self.translate = translate
         self._opener = opener
-        self._avoided_until = float("-inf")
+        self._rest, self._rests_until = FIRST_REST, float("-inf")
         self._told = False
 
     @property
     def usable(self) -> bool:
-        return self.is_asked or time.monotonic() >= self._avoided_until
+        return self.is_asked or time.monotonic() >= self._rests_until
 
     def avoid(self, error: StellarArrowError) -> None:
         """Leave it alone for a while, and say so, the first time loudly."""
-        self._avoided_until = time.monotonic() + AVOIDED_SECONDS
+        self._rests_until = time.monotonic() + self._rest
+        self._rest = min(2 * self._rest, LONGEST_REST)
         log.log(
             logging.DEBUG if self._told else logging.WARNING,
             "cannot read from %s, reading from other servers instead: %s", self.address, error,
         )  # fmt: skip
         self._told = True
+
+    def trust(self) -> None:
+        """It has done what it was to do."""
+        self._rest = FIRST_REST
 
     def open(self, request: StreamRequest, schema: pa.Schema) -> flight.FlightStreamReader:
         """Begin to read.
@@ -281,6 +286,7 @@ class _Reading:
                     for batch, cursor in batches:
                         self._put(part, batch, cursor)
                         position, nbytes = cursor.cursor, nbytes + batch.nbytes
+                server.trust()
                 return nbytes
             except LimitError:
                 raise
