@@ -250,13 +250,16 @@ def client_options(function: F) -> F:
     )
 
 
-def request_options(bounds: Literal["arguments", "options"] = "arguments") -> Callable[[F], F]:
+def request_options(
+    bounds: Literal["arguments", "options"] = "arguments", *, otherwise: str = "the latest one"
+) -> Callable[[F], F]:
     """Range, columns, filter and wire compression; the function gets a ``selection``.
 
     Args:
         bounds: whether the range is ``[START_LEDGER] [END_LEDGER]`` or ``--start``, ``--end``.
+        otherwise: where it begins when the start is left out.
     """
-    start_help = "First ledger; the latest one when left out."
+    start_help = f"First ledger; {otherwise} when left out."
     end_help = "Last ledger, inclusive; 0 or left out to follow the tip."
     range_parameters: list[Callable[[Any], Any]]
     if bounds == "arguments":

@@ -35,7 +35,7 @@ USUAL_INDEXES = ("transaction_id", "operation_id")
     help="URI or key=value text of libpq, such as postgresql://user@host/name or service=stellar; what it leaves out "
     "comes from the PG… environment variables.",
 )
-@request_options()
+@request_options(otherwise="where the table ends, or the latest one,")
 @option(
     "--stream",
     "streams",
