@@ -50,11 +50,12 @@ def test_what_is_installed_is_there() -> None:
     [install] = blocks.of("Install", "installed")
     *_, pip = install.splitlines()
     folders = shlex.split(pip)[3::2]
-    assert folders == [".", "consumers/parquet", "consumers/analytics", "consumers/ttp", "consumers/postgres"]
+    names = ("parquet", "analytics", "ttp", "postgres", "kafka")
+    assert folders == [".", *(f"consumers/{name}" for name in names)]
     for folder in folders:
         assert (ROOT / folder / "pyproject.toml").exists()
-    commands = re.findall(r"`((?:stellar|parquet|postgres|analytics|ttp)-[a-z-]+)`", blocks.README)
-    assert len(set(commands)) == 7
+    commands = re.findall(r"`((?:stellar|parquet|postgres|kafka|analytics|ttp)-[a-z-]+)`", blocks.README)
+    assert len(set(commands)) == 8
     for command in commands:
         assert Path(sys.executable).with_name(command).exists(), f"{command} is not installed"
 
