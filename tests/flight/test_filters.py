@@ -41,7 +41,11 @@ def expected(condition: str) -> list[int]:
 
 def check(condition: str) -> int:
     batch, row_ends = payments()
-    rows, ends = parse_filter(condition, TYPES, "payments").apply(batch, row_ends)
+    parsed = parse_filter(condition, TYPES, "payments")
+    rows, ends = parsed.apply(batch, row_ends)
+    assert all(parsed.sequences.meets(value, value) for value in rows.column("ledger_sequence").unique().to_pylist())
+    closed = rows.column("ledger_close_time").cast(pa.int64()).unique().to_pylist()
+    assert all(parsed.close_times.meets(value, value) for value in closed)
     assert rows.column("operation_id").to_pylist() == expected(condition), condition
     assert rows.schema == batch.schema
     sequences = np.array(rows.column("ledger_sequence").to_pylist(), np.int64)
@@ -85,6 +89,12 @@ def test_hashes_are_written_in_hex() -> None:
     assert set(rows.column("transaction_hash").to_pylist()) == {wanted}
 
 
+@cache
+def _some_close_times() -> list[str]:
+    closed = payments()[0].column("ledger_close_time").unique()
+    return [closed[at].as_py().strftime("%Y-%m-%d %H:%M:%S+00") for at in (3, 20, 30)]
+
+
 def random_condition(chance: random.Random, depth: int = 3) -> str:
     if depth and chance.random() < 0.7:
         inner = random_condition(chance, depth - 1)
@@ -97,6 +107,8 @@ def random_condition(chance: random.Random, depth: int = 3) -> str:
             ("asset_code", ["'XLM'", "'USDC'", "'none'"]),
             ("memo", ["'1'", "''", "'invoice'"]),
             ("transaction_index", ["1", "5", "20"]),
+            ("ledger_sequence", ["5", "20", "39", "77"]),
+            ("ledger_close_time", [f"'{closed}'" for closed in _some_close_times()]),
         )
     )
     operator = chance.choice(("=", "<>", "!=", "<", "<=", ">", ">=", "IN", "NOT IN", "BETWEEN", "IS"))
@@ -148,6 +160,34 @@ def test_random_conditions() -> None:
 def test_everything_else_is_refused(condition: str, says: str) -> None:
     with pytest.raises(InvalidRequestError, match=says):
         parse_filter(condition, TYPES, "payments")
+
+
+HOUR = 3_600_000_000  # of 1970, in microseconds
+
+
+@pytest.mark.parametrize(
+    ("condition", "sequences", "close_times"),
+    [
+        ("amount > 3", (None, None), (None, None)),
+        ("ledger_sequence = 7", (7, 7), (None, None)),
+        ("7 <= ledger_sequence", (7, None), (None, None)),
+        ("ledger_sequence < 7 AND amount > 3", (None, 7), (None, None)),
+        ("ledger_sequence >= 7 OR amount > 3", (None, None), (None, None)),
+        ("ledger_sequence IN (9, 7, 8)", (7, 9), (None, None)),
+        ("(ledger_sequence BETWEEN 3 AND 5) OR ledger_sequence = 9", (3, 9), (None, None)),
+        ("ledger_sequence BETWEEN 3 AND 8 AND ledger_sequence > 5", (5, 8), (None, None)),
+        ("ledger_sequence > 8 AND ledger_sequence < 3", (8, 3), (None, None)),
+        ("NOT (ledger_sequence > 8)", (None, None), (None, None)),
+        ("ledger_sequence <> 8", (None, None), (None, None)),
+        ("ledger_sequence > 2 AND ledger_close_time < '1970-01-01T02:00:00'", (2, None), (None, 2 * HOUR)),
+        ("ledger_close_time BETWEEN '1970-01-01 01:00' AND '1970-01-01 05:00+02:00'", (None, None), (HOUR, 3 * HOUR)),
+    ],
+)  # fmt: skip
+def test_conditions_tell_where_they_can_be_true(
+    condition: str, sequences: tuple[int | None, ...], close_times: tuple[int | None, ...]
+) -> None:
+    parsed = parse_filter(condition, TYPES, "payments")
+    assert (parsed.sequences, parsed.close_times) == (sequences, close_times)
 
 
 def test_an_unknown_column_names_the_nearest() -> None:

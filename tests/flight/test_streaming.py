@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from pyarrow import flight
@@ -76,6 +77,43 @@ def test_filtered_rows_leave_every_ledger_covered() -> None:
         covered = range(cursor.first, min(cursor.last, 99) + 1)
         assert got == [index for s in covered for index in range(s % 3) if index > 0]
     assert sum(map(len, rows.values())) > 20
+
+
+@pytest.mark.parametrize(
+    ("condition", "first", "last"),
+    [
+        ("ledger_sequence BETWEEN 300 AND 320", 300, 320),
+        ("index = 1 AND ledger_sequence < 12", 5, 12),
+        ("ledger_sequence > 890", 890, 900),
+        ("ledger_sequence = 2000", 900, 900),
+        ("ledger_sequence > 5000 OR ledger_sequence IN (7, 9)", 7, 900),
+    ],
+)
+def test_ledgers_that_cannot_match_are_not_even_fetched(condition: str, first: int, last: int) -> None:
+    source = ScriptedSource()
+    with serving(source) as service, Client(service.location) as client:
+        source.given.clear()
+        parts = list(client.stream(StreamRequest("numbers", 5, 900, filter=condition)))
+    assert set(source.given) == set(range(first, last + 1))
+    assert_covers([cursor for _, cursor in parts], 5, 900)
+    whole = pa.table({"ledger_sequence": [s for s in range(5, 901) for _ in range(2)], "index": [0, 1] * 896})
+    with duckdb.connect() as connection:
+        connection.register("numbers", whole)
+        expected = connection.execute(f"SELECT * FROM numbers WHERE {condition} ORDER BY 1, 2").fetchall()
+    rows = [(row["ledger_sequence"], row["index"]) for batch, _ in parts for row in batch.to_pylist()]
+    assert rows == expected
+
+
+def test_ledgers_that_are_still_to_come_are_not_passed_over() -> None:
+    source = ScriptedSource(latest=100)
+    with serving(source) as service, Client(service.location) as client:
+        stream = client.stream(StreamRequest("numbers", 50, 110, filter="ledger_sequence > 105"))
+        first = next(stream)[1]
+        assert first == Cursor(50, 100)
+        source.advance(10)
+        parts = list(stream)
+    assert_covers([first, *(cursor for _, cursor in parts)], 50, 110)
+    assert sum(batch.num_rows for batch, _ in parts) == 2 * 5
 
 
 def test_batches_are_cut_by_bytes_and_a_large_ledger_is_split() -> None:

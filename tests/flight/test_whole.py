@@ -6,8 +6,10 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from stellar_arrow_client.client import Client
@@ -15,7 +17,7 @@ from stellar_arrow_client.request import StreamRequest
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.service import Service
 from stellar_arrow_source.ledgers.endpoint import open_source
-from stellar_arrow_source.tables import STREAMS, LedgerDecoder, Stream, find_stream
+from stellar_arrow_source.tables import STREAMS, DecodedBatch, LedgerDecoder, Stream, find_stream
 from tests.support import corpus
 from tests.support.serving import serving, wait_until
 
@@ -37,6 +39,7 @@ class Served:
 
     def __init__(self, service: Service, endpoint: str, first: int, last: int, empty: frozenset[str]) -> None:
         self.service, self.first, self.last, self.empty = service, first, last, empty
+        self.endpoint = endpoint
         source = open_source(endpoint)
         self._ledgers = [bytes(ledger.xdr) for ledger in source.ledgers(first, last, threading.Event())]
         self._passphrase = source.network_passphrase
@@ -98,3 +101,42 @@ def test_endpoints_read_at_the_same_time_make_the_whole(served: Served) -> None:
         with ThreadPoolExecutor(4) as pool:
             tables = list(pool.map(client.read_table, parts))
     assert pa.concat_tables(tables).equals(served.expected("payments", None))
+
+
+class Watched(LedgerDecoder):
+    """Notes which ledgers are decoded, and of which columns."""
+
+    decoded: ClassVar[list[tuple[list[int], tuple[str, ...]]]] = []
+
+    def decode_buffer(self) -> DecodedBatch:
+        made = super().decode_buffer()
+        [(_, columns)] = self.columns
+        self.decoded.append((made.sequences.tolist(), columns))
+        return made
+
+
+@pytest.mark.parametrize("first", [2, 20, 41])
+def test_only_what_is_asked_for_is_decoded(served: Served, first: int) -> None:
+    """Of the ledgers, those closed at the time; of the columns, those sent and those that the condition reads."""
+    every = served.expected("ledgers", ("ledger_sequence", "ledger_close_time"))
+    at = min(first, every.num_rows - 1)
+    begin, end = every["ledger_close_time"][at].as_py(), every["ledger_close_time"][min(at + 9, len(every) - 1)].as_py()
+    condition = f"ledger_close_time BETWEEN '{begin.isoformat()}' AND '{end.isoformat()}' AND successful"
+    request = StreamRequest("payments", served.first, served.last, columns=("amount",), filter=condition)
+    tables = Tables(STREAMS, find_stream, Watched)
+    source = open_source(served.endpoint)
+    with serving(tables=tables, open_source=lambda: source, batch_size=4) as service:
+        wait_until(lambda: not service.not_ready(), 120)
+        Watched.decoded.clear()
+        with Client(service.location) as client:
+            parts = list(client.stream(request))
+    payments = served.expected("payments", ("ledger_close_time", "successful", "amount"))
+    asked = (pc.field("ledger_close_time") >= begin) & (pc.field("ledger_close_time") <= end) & pc.field("successful")
+    assert pa.Table.from_batches([batch for batch, _ in parts]).equals(payments.filter(asked).select(["amount"]))
+    assert [cursor.first for _, cursor in parts][1:] == [cursor.cursor for _, cursor in parts][:-1]
+    assert parts[-1][1].last == served.last
+    matching = every.filter((pc.field("ledger_close_time") >= begin) & (pc.field("ledger_close_time") <= end))
+    wanted, decoded = matching["ledger_sequence"].to_pylist(), [s for ledgers, _ in Watched.decoded for s in ledgers]
+    assert set(wanted) <= set(decoded)
+    assert len(decoded) <= len(wanted) + 2 * 3, "a group at each end of the time"
+    assert {columns for _, columns in Watched.decoded} == {("amount", "ledger_close_time", "successful")}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from functools import reduce
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,9 @@ from numpy.typing import NDArray
 from sqlglot import exp
 
 from stellar_arrow_client.errors import InvalidRequestError, UnknownColumnError
+
+SEQUENCE: Final = "ledger_sequence"
+CLOSE_TIME: Final = "ledger_close_time"
 
 MAX_FILTER_CHARS: Final = 4096
 """Longest condition: it also bounds what the parser can be made to do."""
@@ -49,6 +52,31 @@ _MIRRORED: Final[dict[type[exp.Binary], type[exp.Binary]]] = {
 }
 
 
+class Span(NamedTuple):
+    """Least and greatest value that a column can have where a condition is true, in its smallest unit; None = any."""
+
+    low: int | None = None
+    high: int | None = None
+
+    def meets(self, low: int | None, high: int | None) -> bool:
+        """Whether a value of these bounds can be one of the span."""
+        below = self.high is not None and low is not None and low > self.high
+        above = self.low is not None and high is not None and high < self.low
+        return not (below or above)
+
+    def both(self, other: Span) -> Span:
+        return Span(
+            max((low for low in (self.low, other.low) if low is not None), default=None),
+            min((high for high in (self.high, other.high) if high is not None), default=None),
+        )
+
+    def either(self, other: Span) -> Span:
+        return Span(
+            None if self.low is None or other.low is None else min(self.low, other.low),
+            None if self.high is None or other.high is None else max(self.high, other.high),
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RowFilter:
     """A condition.
@@ -56,10 +84,13 @@ class RowFilter:
     Attributes:
         columns: that it reads.
         expression: what Arrow evaluates.
+        sequences, close_times: outside of them it is true of no row; close times in microseconds.
     """
 
     columns: tuple[str, ...]
     expression: pc.Expression
+    sequences: Span
+    close_times: Span
 
     def apply(self, batch: pa.RecordBatch, row_ends: NDArray[np.int64]) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
         """The rows of ``batch`` that meet the condition, and ``row_ends`` counted over these."""
@@ -95,7 +126,7 @@ def parse_filter(text: str, types: Mapping[str, pa.DataType], stream: str) -> Ro
         raise InvalidRequestError(
             f"cannot read the filter ({reason}); write it like: asset_code = 'USDC' AND amount >= 10000000"
         ) from None
-    return RowFilter(tuple(reader.columns), expression)
+    return RowFilter(tuple(reader.columns), expression, reader.span(tree, SEQUENCE), reader.span(tree, CLOSE_TIME))
 
 
 class _Reader:
@@ -130,6 +161,32 @@ class _Reader:
             f"a filter cannot hold {node.sql(dialect='duckdb')[:80]!r}; compare columns with literals by =, <>, <, "
             "<=, >, >=, IN, BETWEEN, LIKE and IS NULL, joined by AND, OR and NOT"
         )
+
+    def span(self, node: exp.Expression, column: str) -> Span:
+        """What a condition that :meth:`condition` has read leaves possible for a column."""
+        match node:
+            case exp.Paren():
+                return self.span(node.this, column)
+            case exp.And():
+                return self.span(node.left, column).both(self.span(node.right, column))
+            case exp.Or():
+                return self.span(node.left, column).either(self.span(node.right, column))
+            case exp.Between() if node.this.name == column:
+                return Span(self._value(node.args["low"], column), self._value(node.args["high"], column))
+            case exp.In() if node.this.name == column:
+                values = [self._value(literal, column) for literal in node.expressions]
+                return Span(min(values), max(values))
+        if not isinstance(node, exp.Binary) or type(node) not in _COMPARISONS:
+            return Span()
+        kind, left, right = _with_column_left(type(node), node.left, node.right)
+        if left.name != column or kind is exp.NEQ:
+            return Span()
+        value = self._value(right, column)
+        return Span(None if kind in (exp.LT, exp.LTE) else value, None if kind in (exp.GT, exp.GTE) else value)
+
+    def _value(self, literal: exp.Expression, column: str) -> int:
+        scalar = _scalar(literal, column, self._types[column])
+        return int(scalar.value if pa.types.is_timestamp(scalar.type) else scalar.as_py())
 
     def _column(self, node: exp.Expression) -> tuple[str, pc.Expression, pa.DataType]:
         if not isinstance(node, exp.Column) or len(node.parts) != 1:
@@ -169,10 +226,17 @@ class _Reader:
         return pc.match_like(field, node.expression.this)
 
     def _compare(self, kind: type[exp.Binary], left: exp.Expression, right: exp.Expression) -> pc.Expression:
-        if isinstance(right, exp.Column) and not isinstance(left, exp.Column):
-            left, right, kind = right, left, _MIRRORED.get(kind, kind)
+        kind, left, right = _with_column_left(kind, left, right)
         name, field, column_type = self._column(left)
         return _COMPARISONS[kind](field, _scalar(right, name, column_type))
+
+
+def _with_column_left(
+    kind: type[exp.Binary], left: exp.Expression, right: exp.Expression
+) -> tuple[type[exp.Binary], exp.Expression, exp.Expression]:
+    if isinstance(right, exp.Column) and not isinstance(left, exp.Column):
+        return _MIRRORED.get(kind, kind), right, left
+    return kind, left, right
 
 
 def _join(tests: list[pc.Expression]) -> pc.Expression:

@@ -13,8 +13,9 @@ from stellar_arrow_client.errors import GapError, IntegrityError
 from stellar_arrow_client.request import Cursor
 from stellar_arrow_source.errors import DecodeError
 from stellar_arrow_source.flight.cutting import Part, cut
-from stellar_arrow_source.flight.filters import RowFilter
+from stellar_arrow_source.flight.filters import RowFilter, Span
 from stellar_arrow_source.flight.hub import LedgerReader
+from stellar_arrow_source.ledgers.header import ledger_close_time
 from stellar_arrow_source.ledgers.source import RawLedger
 from stellar_arrow_source.tracing import Step, no_step
 
@@ -40,6 +41,7 @@ class Pipeline:
     Args:
         is_ready: whether the stream can be decoded yet; takes at most about so many seconds.
         decode: makes columns, among others, of the XDR of ledgers; the last argument is called while it waits.
+        reach: the ledgers that ``ledgers`` gives; the others from ``start`` to ``end`` can have no row.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Pipeline:
         row_filter: RowFilter | None,
         start: int,
         end: int | None,
+        reach: tuple[int, int | None],
         group_ledgers: int,
         newest: Callable[[], int | None],
         observe: Observer,
@@ -68,6 +71,7 @@ class Pipeline:
         self._row_filter = row_filter
         self._empty = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
         self._end = end
+        self._first, self._last = reach
         self._group_ledgers = group_ledgers
         self._newest = newest
         self._observe = observe
@@ -80,12 +84,19 @@ class Pipeline:
             StellarArrowError: of the source or the decoder, after all ledgers before the fault.
         """
         yield from self._get_ready(poll)
+        if self._position < self._first:
+            yield self._nothing(self._first - 1)
         said, asked = time.monotonic(), time.time_ns()
-        while self._end is None or self._position <= self._end:
+        while self._last is None or self._position <= self._last:
             poll()
             group = self._next_group()
             if group:
                 self._step("fetch", asked, _figures(group))
+                if self._is_over(group[0]):
+                    break
+                if not self._can_match(group):
+                    yield self._nothing(group[-1].sequence)
+                    continue
                 for part in self._decode(group, poll):
                     poll()
                     self._position = part.cursor.cursor
@@ -96,6 +107,38 @@ class Pipeline:
             elif time.monotonic() - said >= HEARTBEAT_SECONDS:
                 yield self._heartbeat()
                 said = time.monotonic()
+        if self._end is not None and self._position <= self._end:
+            yield self._nothing(self._end)
+
+    def _nothing(self, last: int) -> Part:
+        """No row up to a ledger, which need not be looked at."""
+        first, self._position = self._position, last + 1
+        return Part(self._empty, Cursor(first, last), 0)
+
+    def _is_over(self, ledger: RawLedger) -> bool:
+        """Whether neither this ledger nor any later one of the range can have rows, for close times only rise."""
+        newest = self._newest()
+        if self._row_filter is None or self._end is None or newest is None or newest < self._end:
+            return False
+        latest, closed = self._row_filter.close_times.high, self._closed(ledger)
+        return latest is not None and closed is not None and closed > latest
+
+    def _can_match(self, group: list[RawLedger]) -> bool:
+        """Whether the condition can be true of a row of these ledgers; their headers alone are looked at."""
+        if self._row_filter is None:
+            return True
+        first, last = group[0], group[-1]
+        return self._row_filter.sequences.meets(first.sequence, last.sequence) and (
+            self._row_filter.close_times == Span()
+            or self._row_filter.close_times.meets(self._closed(first), self._closed(last))
+        )
+
+    def _closed(self, ledger: RawLedger) -> int | None:
+        """When a ledger was closed, in microseconds; None for one that is damaged, as the decoder will say."""
+        try:
+            return ledger_close_time(ledger.xdr) * 1_000_000
+        except IntegrityError:
+            return None
 
     def _get_ready(self, poll: Callable[[], None]) -> Iterator[Part]:
         """Wait until the stream can be decoded, with heartbeats."""

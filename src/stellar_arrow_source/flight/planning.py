@@ -13,7 +13,7 @@ from pyarrow import flight
 from stellar_arrow_client.errors import GapError, InvalidRequestError
 from stellar_arrow_client.request import MAX_TICKET_BYTES, StreamRequest
 from stellar_arrow_source.flight.backend import Tables
-from stellar_arrow_source.flight.filters import RowFilter, parse_filter
+from stellar_arrow_source.flight.filters import RowFilter, Span, parse_filter
 from stellar_arrow_source.flight.source_watch import SourceWatch
 
 if TYPE_CHECKING:
@@ -48,6 +48,19 @@ class StreamPlan:
     def columns(self) -> tuple[str, ...]:
         """The columns to decode: those to send, and those that the condition reads."""
         return tuple(dict.fromkeys((*self.schema.names, *(self.row_filter.columns if self.row_filter else ()))))
+
+    def reach(self, start: int, newest: int | None) -> tuple[int, int | None]:
+        """First and last ledger from ``start`` on that can have rows, at least one; an endless request has no last one.
+
+        What the source does not have yet is not passed over.
+        """
+        end = self.request.end
+        low, high = self.row_filter.sequences if self.row_filter else Span()
+        first = start if low is None or newest is None else max(start, min(low, newest + 1))
+        if end is None:
+            return first, None
+        last = end if high is None or newest is None or end > newest else min(end, high)
+        return (first, last) if first <= last else (end, end)
 
 
 def plan(text: bytes | str, tables: Tables, passphrase: str | None) -> StreamPlan:

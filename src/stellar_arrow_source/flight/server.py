@@ -234,7 +234,8 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             poll()
             caller.account.delay(caller.limits)
             extra = self._analytics.columns_beside(stream) if self._analytics else ()
-            ledgers = self._hub.open(self._watch.source, start, end, stream, (*found.columns, *extra))
+            reach = found.reach(start, self._watch.newest)
+            ledgers = self._hub.open(self._watch.source, *reach, stream, (*found.columns, *extra))
             call = call_of(context)
             facts = {"stream": stream, "start": start, "end": end, "client": caller.name, "request": call.id}
             trace = self._trace(call, facts, context) if self._tracing else None
@@ -247,7 +248,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             )
             try:
                 step = trace.step if trace else no_step
-                pipeline = self._pipeline(found, ledgers, start, step)
+                pipeline = self._pipeline(found, ledgers, start, reach, step)
                 log.info("stream begins")
                 yield None
                 for part in paced(pipeline.parts(poll), caller, poll):
@@ -288,7 +289,9 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         own = {f"stellar.{name}": value for name, value in facts.items()}
         return self._tracing.stream(call.headers, own | {"network.peer.address": address_of(context.peer())})
 
-    def _pipeline(self, found: StreamPlan, ledgers: LedgerReader, start: int, step: Step) -> Pipeline:
+    def _pipeline(
+        self, found: StreamPlan, ledgers: LedgerReader, start: int, reach: tuple[int, int | None], step: Step
+    ) -> Pipeline:
         stream = found.stream.name
 
         def is_ready(seconds: float) -> bool:
@@ -313,6 +316,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             row_filter=found.row_filter,
             start=start,
             end=found.request.end,
+            reach=reach,
             group_ledgers=self._group_ledgers,
             newest=lambda: self._watch.newest,
             observe=observe,
