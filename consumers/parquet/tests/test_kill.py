@@ -8,7 +8,7 @@ import time
 
 import pytest
 from parquet_consumer.folders import Folder
-from parquet_consumer.manifest import MANIFEST_NAME, Manifest
+from parquet_consumer.manifest import COLUMNS_NAME, MANIFEST_NAME, Manifest
 from parquet_consumer.storage import LOCK_NAME
 
 from stellar_arrow_client.testing import FakeServer
@@ -43,6 +43,6 @@ def test_fifty_kills_leave_the_archive_undisturbed(tmp_path, payments, command, 
     assert read_archive(undisturbed).equals(payments.table(range(FIRST, LAST + 1)).replace_schema_metadata(None))
     assert list(Manifest.load(Folder(killed)).covered) == [(FIRST, LAST)]
     recorded = {killed / path for path in Manifest.load(Folder(killed)).files}
-    own = {killed / LOCK_NAME, killed / MANIFEST_NAME}
+    own = {killed / name for name in (COLUMNS_NAME, LOCK_NAME, MANIFEST_NAME)}
     assert {path for path in killed.rglob("*") if path.is_file()} == recorded | own
     command("verify", killed)

@@ -7,7 +7,9 @@ import signal
 import time
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from parquet_consumer.archive import Archive
 from parquet_consumer.files import FileOptions, FileWriter, Memory
@@ -15,6 +17,7 @@ from parquet_consumer.folders import Folder
 from parquet_consumer.manifest import Manifest
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
+from pyarrow.dataset import dataset
 
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import FakeServer, Fault
@@ -90,9 +93,27 @@ def test_streams_with_commas_and_what_has_no_row(tmp_path, tables, command) -> N
             command(server.address, tmp_path, FIRST, LAST, "--stream", "few,bus1", code=2).stderr
         )
     assert done.stdout.splitlines() == [f"{tmp_path}/{name}/*/*.parquet" for name in ("few", "none", "busy1")]
-    assert f"{tmp_path / 'none'}: no row so far, hence no file" in done.stderr
+    assert f"{tmp_path / 'none'}: no row so far; its columns are in {tmp_path}/none/_common_metadata" in done.stderr
     assert done.stderr.count("no row so far") == 1
     assert f"SELECT * FROM '{tmp_path}/few/*/*.parquet'" in done.stderr
+
+
+def test_columns_can_be_read_with_and_without_rows(tmp_path, tables, command) -> None:
+    """By name in DuckDB and pyarrow; as a folder, and beside the pattern of the files where there are some."""
+    with FakeServer(tables, FIRST, LAST) as server:
+        command(server.address, tmp_path, FIRST, LAST, "--stream", "few,none")
+    for name in ("few", "none"):
+        columns = tmp_path / name / "_common_metadata"
+        schema = pq.read_schema(columns)
+        assert schema.equals(tables[name].schema)
+        found = dataset(tmp_path / name, schema=schema, partitioning="hive").to_table()
+        assert found.num_rows == tables[name].num_rows
+        assert found.schema.names == schema.names
+        empty = duckdb.sql(f"SELECT * FROM read_parquet('{columns}')").to_arrow_table()
+        assert (empty.num_rows, empty.schema.names) == (0, schema.names)
+    pattern = f"['{columns}', '{tmp_path}/few/*/*.parquet']"
+    assert duckdb.sql(f"SELECT * FROM read_parquet({pattern})").to_arrow_table().num_rows == tables["few"].num_rows
+    command("verify", tmp_path)
 
 
 def test_many_streams_share_the_memory_of_few(tmp_path, payments, monkeypatch) -> None:

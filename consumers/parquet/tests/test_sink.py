@@ -17,7 +17,7 @@ from parquet_consumer.archive import Archive
 from parquet_consumer.errors import ArchiveIntegrityError, ArchiveMismatchError
 from parquet_consumer.files import FileOptions
 from parquet_consumer.folders import Folder
-from parquet_consumer.manifest import MANIFEST_NAME, Manifest
+from parquet_consumer.manifest import COLUMNS_NAME, MANIFEST_NAME, Manifest
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
 from parquet_consumer.storage import LOCK_NAME
@@ -38,9 +38,9 @@ def open_sink(
 
 
 def names(folder: Path) -> list[str]:
-    """All files of an archive but its own two."""
+    """All files of an archive but its own three."""
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return [name for name in found if name not in (MANIFEST_NAME, LOCK_NAME)]
+    return [name for name in found if name not in (COLUMNS_NAME, MANIFEST_NAME, LOCK_NAME)]
 
 
 def test_it_is_a_sink(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from obstore.exceptions import BaseError
 
-from parquet_consumer.manifest import MANIFEST_NAME, ArchiveRecord, FileRecord, Manifest, PrunedRecord
+from parquet_consumer.manifest import COLUMNS_NAME, MANIFEST_NAME, ArchiveRecord, FileRecord, Manifest, PrunedRecord
 from parquet_consumer.names import is_ours
 from parquet_consumer.partitions import Partitioning, ledgers_and_close_times
 from parquet_consumer.storage import LOCK_NAME, Storage
@@ -45,7 +45,7 @@ def faults(storage: Storage) -> Iterator[str]:
         except (OSError, pa.ArrowException, BaseError) as error:
             yield f"{storage.at(record.path)} cannot be read: {str(error).splitlines()[0]}"
     for path in storage.files():
-        if path in manifest.files or path in (MANIFEST_NAME, LOCK_NAME):
+        if path in manifest.files or path in (COLUMNS_NAME, MANIFEST_NAME, LOCK_NAME):
             continue
         if not is_ours(path):
             yield f"{storage.at(path)} does not belong to the archive; move it elsewhere"
