@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import click
@@ -10,6 +11,8 @@ from stellar_arrow_client.errors import StellarArrowError
 from stellar_arrow_client.options import Command
 
 _WAIT_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 @click.command("compile", cls=Command)
@@ -37,3 +40,4 @@ def compile_() -> None:
             f"{len(missing)} of {len(tables.streams)} streams are not compiled: 'stellar-arrow-source doctor' says"
             " whether there is a place to keep them"
         )
+    _log.info("all %d streams are compiled", len(tables.streams))

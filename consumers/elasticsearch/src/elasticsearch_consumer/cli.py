@@ -17,6 +17,7 @@ from stellar_arrow_client.options import (
     RunOptions,
     Selection,
     client_options,
+    complete_streams,
     option,
     request_options,
     run_cli,
@@ -62,6 +63,7 @@ class Setting(click.ParamType[tuple[str, str]]):
     multiple=True,
     default=["payments"],
     metavar="NAME[,…]",
+    shell_complete=complete_streams,
     help="Streams to write, with commas between them, or 'all'; may be repeated. Each has indices of its own.",
 )
 @option(

@@ -17,6 +17,7 @@ from stellar_arrow_client.options import (
     RunOptions,
     Selection,
     client_options,
+    complete_streams,
     option,
     request_options,
     run_cli,
@@ -49,6 +50,7 @@ MEMORY: Final = 256 * 1024 * 1024
     multiple=True,
     default=["payments"],
     metavar="NAME[,…]",
+    shell_complete=complete_streams,
     help="Streams to publish, with commas between them, or 'all'; may be repeated. Each has a topic of its own.",
 )
 @option(
