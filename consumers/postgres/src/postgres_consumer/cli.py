@@ -24,6 +24,9 @@ from stellar_arrow_client.options import (
 if TYPE_CHECKING:
     from stellar_arrow_client.client import Client
 
+NONE = "none"
+USUAL_INDEXES = ("transaction_id", "operation_id")
+
 
 @click.command("postgres-consumer", cls=Command)
 @client_options
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     help="URI or key=value text of libpq, such as postgresql://user@host/name or service=stellar; what it leaves out "
     "comes from the PG… environment variables.",
 )
-@request_options()
+@request_options(otherwise="where the table ends, or the latest one,")
 @option(
     "--stream",
     "streams",
@@ -53,7 +56,7 @@ if TYPE_CHECKING:
 @option(
     "--index",
     "indexes",
-    default="transaction_id,operation_id",
+    default=",".join(USUAL_INDEXES),
     metavar="NAME,…",
     help="Columns to index, each for itself, where a stream has them; 'none' for none.",
 )
@@ -107,7 +110,7 @@ def load(
     Rows and the position are committed together, and only ledgers that a table lacks are read, so that the same command
     can be given again after any interruption. At the end the names of the tables are printed.
     """
-    from postgres_consumer.plan import NONE, Wanted, find_streams, with_ledger
+    from postgres_consumer.plan import Wanted, check_indexes, find_streams, with_ledger
     from postgres_consumer.run import Writing, run
     from postgres_consumer.session import Database
     from postgres_consumer.tables import Table
@@ -117,6 +120,7 @@ def load(
     found = find_streams(client, streams)
     if table is not None and len(found) > 1:
         raise click.UsageError("--table names the table of one stream; leave it out for several")
+    names = () if indexes == NONE else tuple(part.strip() for part in indexes.split(","))
     wanted = [
         Wanted(
             table=Table(schema, table or name),
@@ -124,10 +128,11 @@ def load(
             request=selected.request(name),
             description=description,
             partition_ledgers=partition_ledgers,
-            indexes=() if indexes == NONE else tuple(part.strip() for part in indexes.split(",")),
+            indexes=names,
         )
         for name, description in found.items()
     ]
+    check_indexes([name for name in names if name not in USUAL_INDEXES], [one.schema for one in wanted])
     writing = Writing(
         add_columns=schema_change == "add",
         writers=writers,
