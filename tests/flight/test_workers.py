@@ -160,15 +160,18 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(server: Server, store
     slow = ("--client-bytes-per-second", "60000", "--batch-size", "8")
     with command(tmp_path, "--source", str(store), "--workers", "2", *slow) as server:
         workers = wait_for_workers(server)
-        parts, breaks, killed = [], [], set()
+        breaks: list[StellarArrowError] = []
+        killed: set[int] = set()
         with Client(server.address, retry=PATIENT) as client:
-            for batch, _ in client.stream(request("transactions"), on_reconnect=breaks.append):
-                parts.append(batch)
-                running = {worker["pid"] for worker in workers_of(server) if worker["ready"]} - killed
-                if len(killed) < KILLS and running:
-                    os.kill(pid := min(running), signal.SIGKILL)
-                    killed.add(pid)
-        assert pa.Table.from_batches(parts).equals(whole)
+            while len(killed) < KILLS:
+                parts = []
+                for batch, _ in client.stream(request("transactions"), on_reconnect=breaks.append):
+                    parts.append(batch)
+                    running = {worker["pid"] for worker in workers_of(server) if worker["ready"]} - killed
+                    if len(killed) < KILLS and running:
+                        os.kill(pid := min(running), signal.SIGKILL)
+                        killed.add(pid)
+                assert pa.Table.from_batches(parts).equals(whole)
         assert len(killed) == KILLS
         assert breaks  # in the middle of what a worker sent
         again = wait_for_workers(server)
