@@ -304,9 +304,13 @@ def run(service: Service) -> NoReturn:
         StellarArrowError: what the server cannot go on with, such as ledgers of another network.
     """
 
+    signalled = threading.Event()
+
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        if service.ended.is_set():
+        # Not ``ended``: a worker may have been told to end by its server, and then by whoever signals them all.
+        if signalled.is_set():
             os._exit(128 + number)
+        signalled.set()
         _log.info("shutting down", signal=signal.Signals(number).name)
         service.ended.set()
 
