@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -13,6 +13,7 @@ import pytest
 from stellar_arrow_client.errors import StellarArrowError
 from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.flight import source_watch
+from stellar_arrow_source.flight.hub import Wait
 from stellar_arrow_source.flight.preparing import Preparation
 from stellar_arrow_source.flight.source_watch import SourceState, SourceWatch
 from stellar_arrow_source.ledgers.source import Bounds
@@ -35,13 +36,17 @@ class Asked(ScriptedSource):
 
 
 @contextmanager
-def watching(source: ScriptedSource, monkeypatch: pytest.MonkeyPatch) -> Iterator[SourceWatch]:
+def watching(
+    source: ScriptedSource, monkeypatch: pytest.MonkeyPatch, waits: Callable[[], list[Wait]] = list
+) -> Iterator[SourceWatch]:
     monkeypatch.setattr(source_watch, "LOOK_SECONDS", 0.05)
 
     def fail(error: StellarArrowError) -> None:
         raise AssertionError(error)
 
-    watch = SourceWatch(lambda: source, TABLES, Preparation([]), passphrase=None, on_fatal=fail, stall_seconds=0.5)
+    watch = SourceWatch(
+        lambda: source, TABLES, Preparation([]), passphrase=None, on_fatal=fail, stall_seconds=0.5, waits=waits
+    )
     watch.start()
     try:
         wait_until(lambda: watch.condition.state is SourceState.OK)
@@ -91,3 +96,21 @@ def test_the_newest_ledger_is_read_now_and_then_while_nobody_else_does(monkeypat
         source.advance()
         wait_until(lambda: 1001 in source.given)
     assert set(source.given) == {1000, 1001}
+
+
+def test_a_ledger_is_due_only_since_the_source_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ScriptedSource()
+    waiting = [Wait(1001, 3600.0)]  # at the tip, for an hour
+    with watching(source, monkeypatch, lambda: list(waiting)) as watch:
+        time.sleep(0.7)
+        assert watch.condition.state is SourceState.OK
+        source.advance()
+        wait_until(lambda: watch.newest == 1001)
+        assert watch.condition.state is SourceState.OK
+        ends = time.monotonic() + 3
+        while watch.condition.state is SourceState.OK and time.monotonic() < ends:
+            source.advance()  # the tip moves on, that ledger does not come
+            time.sleep(0.1)
+        assert "has not given ledger 1001 for" in (watch.condition.problem or "")
+        waiting.clear()
+        assert watch.condition.state is SourceState.OK

@@ -108,6 +108,8 @@ class SourceWatch:
         self._failure: str | None = None
         self._asking = threading.Lock()
         self._reading_since: float | None = None
+        self._due: dict[int, float] = {}
+        """Ledgers that streams wait for although the source has them → since when that is known."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="source-watch", daemon=True)
 
@@ -180,6 +182,8 @@ class SourceWatch:
         latest = self._answer().latest
         if latest is None:
             return
+        now = time.monotonic()
+        self._due = {wait.ledger: self._due.get(wait.ledger, now) for wait in self._waits() if wait.ledger <= latest}
         if not self._network_checked:
             self._learn_from(self._source, latest)
         elif latest > self.tip.seen and time.monotonic() - self._glanced_at > GLANCE_SECONDS:
@@ -242,10 +246,12 @@ class SourceWatch:
         if (still := self.tip.still_seconds()) > self._stall_seconds:
             yield f"{source.endpoint} answers, but has had no ledger after {newest} for {still:.0f} s"
         for wait in self._waits():
-            if newest is not None and wait.ledger <= newest and wait.seconds > self._stall_seconds:
+            # A stream at the tip has waited before the ledger was there, too.
+            seconds = min(wait.seconds, now - self._due.get(wait.ledger, now))
+            if seconds > self._stall_seconds:
                 yield (
                     f"{source.endpoint} answers that it has ledgers up to {newest}, but has not given "
-                    f"ledger {wait.ledger} for {wait.seconds:.0f} s"
+                    f"ledger {wait.ledger} for {seconds:.0f} s"
                 )
 
     def _read(self, source: LedgerSource, latest: int) -> RawLedger | None:
