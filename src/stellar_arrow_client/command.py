@@ -19,6 +19,8 @@ from stellar_arrow_client.errors import ExitCode, StellarArrowError
 MAX_CONFIG_BYTES = 1024 * 1024
 
 _CONFIG_FILE = f"{__name__}.config_file"
+_MISSPELT = 0.88
+"""Likeness of a section's name to the one looked for, from which on it is meant to be that; commands are less alike."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -220,7 +222,7 @@ def load_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
         outer, section = section, section.get(name)
         if section is None:
             asked_for = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
-            if asked_for:
+            if asked_for or difflib.get_close_matches(name, outer, cutoff=_MISSPELT):
                 raise click.BadParameter(f"{path} has no section [{'.'.join(names)}]{did_you_mean(name, outer)}")
             return
         if not isinstance(section, dict):

@@ -145,6 +145,14 @@ def test_faults_of_a_file(tmp_path: Path, content: str, says: str) -> None:
     assert says in result.stderr
 
 
+def test_a_misspelt_section_of_a_shared_file_is_told(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[demo-consumr]\nsize = 1")
+    result = invoke("localhost:1", "out", env={"STELLAR_ARROW_CONFIG": str(config)})
+    assert result.exit_code == 2
+    assert "has no section [demo-consumer]; did you mean 'demo-consumr'?" in result.stderr
+
+
 def test_a_shared_file_may_lack_the_section(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text("[other]\nsize = 1")

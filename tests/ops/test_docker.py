@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import re
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import yaml
 
 from stellar_arrow_source.cli import command as arrow_source
 from stellar_arrow_source.config import ServerConfig
+from tests.monitoring.test_deployment import needs_promtool, promtool
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy/docker"
@@ -167,6 +169,13 @@ def test_images_are_pinned_and_ports_stay_on_the_machine() -> None:
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
     grace = SERVICES["source"]["stop_grace_period"]
     assert int(grace.removesuffix("s")) >= ServerConfig().drain_seconds + 10
+
+
+@needs_promtool
+def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
+    shutil.copy(FOLDER / "prometheus.yaml", tmp_path)
+    shutil.copy(ROOT / "deploy/monitoring/prometheus-alerts.yaml", tmp_path)
+    promtool("check", "config", tmp_path / "prometheus.yaml")
 
 
 def test_prometheus_and_grafana_find_the_server_and_each_other() -> None:
