@@ -121,7 +121,15 @@ def test_a_pipe_is_not_read_from(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("age", "endpoint", "status"),
-    [(-60, "localhost:1", "fail"), (3, "localhost:1", "ok"), (600, "localhost:1", "warn"), (600, "file:///data", "ok")],
+    [
+        (-60, "localhost:1", "fail"),
+        (3, "localhost:1", "ok"),
+        (600, "localhost:1", "warn"),
+        (600, "file:///data", "ok"),
+        (600, "/data/pubnet", "ok"),
+        (600, "rpc+https://example.org", "warn"),
+        (600, "core:///data/meta.xdr", "warn"),
+    ],
 )
 def test_the_clock_is_compared_with_the_tip(
     age: int, endpoint: str, status: str, monkeypatch: pytest.MonkeyPatch
@@ -198,7 +206,9 @@ def test_the_ledger_cache(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert found(machine.ledger_cache, ledger_cache=file / "x")["ledger cache"].status == "fail"
+    assert found(machine.ledger_cache, ledger_cache=Path("/proc/cache"))["ledger cache"].status == "fail"
     assert not folder.exists()
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_too_little_of_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import platform
 import resource
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib import metadata
@@ -134,8 +135,12 @@ def ledger_cache(config: ServerConfig) -> Iterator[Finding]:
     if folder is None:
         return
     place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        yield fail("ledger cache", f"{folder} cannot be written", "choose another --ledger-cache, or change its owner")
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        fix = "choose another --ledger-cache, or change its owner"
+        yield fail("ledger cache", f"{folder} cannot be written: {error.strerror}", fix)
         return
     held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.exists() else 0
     free, wanted = shutil.disk_usage(place).free, config.ledger_cache_bytes - held

@@ -95,14 +95,18 @@ def _clock(ledger: RawLedger, config: ServerConfig) -> Finding:
             "clock", f"the newest ledger closes {-age:.0f} seconds from now", "set the clock, by NTP for instance"
         )
     text = f"the newest ledger closed {age:.0f} seconds ago"
-    follows = any(
-        urlsplit(endpoint.strip()).scheme.startswith(("grpc", "rpc")) or "://" not in endpoint
-        for endpoint in (config.live or config.endpoint).split(",")
-    )
+    follows = any(_is_live(endpoint.strip()) for endpoint in (config.live or config.endpoint).split(","))
     if follows and age > LATE_SECONDS:
         fix = "see why the source lags behind its network, or set the clock"
         return warn("clock", text, fix)
     return ok("clock", text)
+
+
+def _is_live(endpoint: str) -> bool:
+    """Whether it names a server rather than a store."""
+    if "://" in endpoint:
+        return urlsplit(endpoint).scheme.startswith(("grpc", "rpc", "core"))
+    return "/" not in endpoint and not Path(endpoint).is_dir()
 
 
 def _is_pipe(endpoint: str) -> bool:
