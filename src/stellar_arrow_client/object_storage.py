@@ -33,6 +33,9 @@ _OPTIONS: Final = {
 }
 """What may follow the ``?`` of an address → the library's name of it. Credentials never stand in an address."""
 
+ATTEMPTS: Final = 8
+"""How often a request is made until its failure counts; within some 20 seconds."""
+
 _ADDRESSES: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AZURE_STORAGE_ENDPOINT", "GOOGLE_BASE_URL")
 """Variables that the library reads a server's address from."""
 
@@ -40,7 +43,6 @@ _NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound")
 _REFUSED: Final = (METADATA_SERVICE, "403 Forbidden", "401 Unauthorized")
 _WRONG: Final = re.compile(r"status code: 4(?!08|29)\d\d|builder error")
 _TIMEOUT: Final = timedelta(seconds=60)
-_ATTEMPTS: Final = 8
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
 
 T = TypeVar("T")
@@ -112,7 +114,7 @@ class ObjectAddress:
         """A prefix below this one."""
         return ObjectAddress(self.kind, f"{self.where}/{name}", self.options)
 
-    def open(self, *, attempts: int = _ATTEMPTS) -> ObjectStore:
+    def open(self, *, attempts: int = ATTEMPTS) -> ObjectStore:
         """The store behind it, whose paths are relative to the prefix; nothing is asked of it yet.
 
         Args:
@@ -143,7 +145,7 @@ class ObjectAddress:
             raise InvalidRequestError(f"{self.where} cannot be used: {first_line(error)}") from error
 
 
-def repeat(request: Callable[[], T]) -> T:
+def repeat(request: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
     """What a request gives, which is made again after errors that may pass.
 
     The library would do so for some of those only: not where a connection breaks while it is written to, nor for a
@@ -157,7 +159,7 @@ def repeat(request: Callable[[], T]) -> T:
             return request()
         except BaseError as error:
             failures += 1
-            if failures >= _ATTEMPTS or not may_pass(error):
+            if failures >= attempts or not may_pass(error):
                 raise
             time.sleep(min(_FIRST_WAIT * 2**failures, _LONGEST_WAIT))
 

@@ -1,16 +1,21 @@
-"""The SDK's conformance suite, on the real command."""
+"""The SDK's conformance suite, on the real command: into a folder, into a bucket, and into a table."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from stellar_arrow_client.errors import ExitCode
 from stellar_arrow_client.testing import SAMPLE_STREAM
 from stellar_arrow_client.testing.conformance import ConsumerConformance, ConsumerUnderTest
+from stellar_arrow_client.testing.trial import FIRST, LAST, METERED, Trial
+from tests.support.lake import Place
+from tests.support.object_storage import S3Server, requires_s3
 
 
 class Parquet(ConsumerUnderTest):
@@ -26,3 +31,55 @@ class Parquet(ConsumerUnderTest):
 
 class TestConformance(ConsumerConformance):
     consumer = Parquet()
+
+
+class InBucket(Parquet):
+    """The same in a bucket; an output is a prefix named after the test's folder."""
+
+    s3: S3Server | None = None
+    env: Mapping[str, str] = {}
+
+    def place(self, output: Path) -> Place:
+        return Place(output.parent, self.s3, output.parent.name)
+
+    def command(self, server: str, output: Path, start: int, end: int | None) -> Sequence[str]:
+        program, address, _, *rest = super().command(server, output, start, end)
+        return [program, address, self.place(output).output, *rest]
+
+    def read(self, output: Path) -> pa.Table:
+        found = self.place(output).read("parquet", self.stream)
+        return found if found.num_columns else self.table(1, 1).slice(0, 0)
+
+
+@requires_s3
+class TestConformanceInBucket(ConsumerConformance):
+    consumer = InBucket()
+
+    # What does not depend on where the archive is.
+    test_help = test_version = test_usage_error = test_range_that_ends_before_it_begins = None
+    test_exit_code_is_that_of_the_error = test_stream_that_the_server_lacks = None
+    test_server_that_cannot_be_reached = test_server_restart = test_broken_connections = None
+    test_metrics_and_log = test_standstill = test_split_ledgers = test_many_small_batches = None
+
+    @pytest.fixture(scope="class", autouse=True)
+    def s3(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+        server = S3Server(tmp_path_factory.mktemp("s3"))
+        server.start()
+        try:
+            server.create_buckets()
+            self.consumer.s3, self.consumer.env = server, server.environment
+            yield server
+        finally:
+            server.kill()
+
+    def test_sink_that_fails(self, trial: Trial, s3: S3Server) -> None:
+        """The storage is away for longer than requests are repeated; what then lacks is fetched when it is back."""
+        trial.server.ledgers_per_batch, trial.server.delay = 5, 0.05
+        with trial.start(FIRST, LAST, *METERED) as run:
+            run.wait_for_batches(8)
+            s3.kill()
+            assert run.process.wait(120) == ExitCode.UNAVAILABLE, run.said()
+        s3.start()
+        trial.server.delay = 0
+        trial.run(FIRST, LAST)
+        trial.check(FIRST, LAST)

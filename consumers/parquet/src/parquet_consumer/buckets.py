@@ -23,7 +23,7 @@ from parquet_consumer.errors import ArchiveIntegrityError, storage_errors
 from parquet_consumer.leases import Lease
 from parquet_consumer.names import object_name
 from parquet_consumer.storage import LOCK_NAME, OvertakenError, Written
-from stellar_arrow_client.object_storage import ObjectAddress, repeat, tells_of_no_bucket
+from stellar_arrow_client.object_storage import ATTEMPTS, ObjectAddress, repeat, tells_of_no_bucket
 
 PART_BYTES: Final = 8 * 1024 * 1024
 """Of an upload: a smaller object is put at once, a larger one in parts of this size."""
@@ -178,7 +178,7 @@ class _Upload(io.RawIOBase):
 
     def _is_there(self) -> bool:
         try:
-            return repeat(lambda: obstore.head(self._bucket.store, self._path)["size"]) == self._size
+            return obstore.head(self._bucket.store, self._path)["size"] == self._size
         except (BaseError, OSError):
             return False
 
@@ -247,7 +247,7 @@ class Log:
         except (BaseError, OSError) as error:
             # Also when the answer was lost: the object tells what has happened.
             before = self._content
-            self._fetch()
+            self._fetch(attempts=2)
             if self._content != content:
                 if self._content == before and not isinstance(error, AlreadyExistsError | PreconditionError):
                     raise
@@ -255,10 +255,10 @@ class Log:
             return
         self._content, self._version = content, version
 
-    def _fetch(self) -> None:
+    def _fetch(self, attempts: int = ATTEMPTS) -> None:
         self._is_known = False
         try:
-            self._content, self._version = repeat(self._get)
+            self._content, self._version = repeat(self._get, attempts=attempts)
         except FileNotFoundError as error:
             self._content, self._version = _absent(error, (b"", "create"))
         self._is_known = True

@@ -25,7 +25,7 @@ from obstore.store import ObjectStore
 
 from parquet_consumer.errors import storage_errors
 from stellar_arrow_client.errors import StellarArrowError
-from stellar_arrow_client.object_storage import repeat, tells_of_no_bucket
+from stellar_arrow_client.object_storage import ATTEMPTS, repeat, tells_of_no_bucket
 
 RENEWED_AFTER: Final = 5.0
 EXPIRED_AFTER: Final = 30.0
@@ -113,10 +113,10 @@ class Lease:
         self._version = {name: value for name, value in written.items() if value is not None}
         return True
 
-    def _look(self) -> tuple[Any, dict[str, Any]] | None:
+    def _look(self, attempts: int = ATTEMPTS) -> tuple[Any, dict[str, Any]] | None:
         """The version of the lease and its holder; None when nobody holds it."""
         try:
-            meta, content = repeat(self._get)
+            meta, content = repeat(self._get, attempts=attempts)
         except FileNotFoundError as error:
             if tells_of_no_bucket(error):
                 raise
@@ -139,9 +139,9 @@ class Lease:
                     self._version = None
                     return
 
-    def _is_mine(self) -> bool:
+    def _is_mine(self, attempts: int = ATTEMPTS) -> bool:
         """Whether the lease is still this process', which then learns its version."""
-        found = self._look()
+        found = self._look(attempts)
         if found is None or found[1].get("token") != self._holder["token"]:
             return False
         self._version = found[0]
@@ -149,7 +149,7 @@ class Lease:
 
     def _release(self) -> None:
         with suppress(BaseError, OSError):  # else it expires
-            if self._version is not None and self._is_mine():
+            if self._version is not None and self._is_mine(attempts=1):
                 obstore.delete(self._store, self._name)
 
 
