@@ -19,7 +19,7 @@ import pytest
 
 from stellar_arrow_client.client import Client
 from stellar_arrow_client.errors import StellarArrowError
-from stellar_arrow_client.request import StreamRequest
+from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_source.errors import SourceUnavailableError
 from tests.monitoring.processes import get
 from tests.support.serving import ScriptedSource, serving, wait_until
@@ -111,6 +111,7 @@ def test_the_page_needs_nothing_but_itself() -> None:
 
 def test_what_the_page_polls_is_what_the_server_says_elsewhere() -> None:
     with serving(enable_analytics=True) as service, Client(service.location) as client:
+        service._status.history.close()  # sampled by hand from here on
         client.read_table(StreamRequest("numbers", 1, 100))
         wait_until(lambda: not status(service)["open_streams"])
         service._status.history.sample()
@@ -122,3 +123,26 @@ def test_what_the_page_polls_is_what_the_server_says_elsewhere() -> None:
     assert found["history"]["points"][-1]["rows_served"] > 0
     assert found["memory_bytes"] > 10 << 20
     assert found["streams"] == []
+
+
+def test_the_page_tells_of_workers_too() -> None:
+    with (
+        serving() as worker,
+        serving() as service,
+        service._flight._activity.stream("numbers", "alice", 1, None),
+        worker._flight._activity.stream("numbers", "bob", 1, 9) as opened,
+    ):
+        for one in (worker, service):
+            one._status.history.close()  # sampled by hand from here on
+        worker._flight._activity.sent(opened, Cursor(1, 5), 10, 1000, 0.0)
+        for one in (worker, service):
+            one._status.history.sample()
+        alone, other = status(service), status(worker)
+        service._status._workers = lambda: [json.dumps(other).encode()]
+        both = status(service)
+    assert [(stream["client"], stream["next"]) for stream in both["streams"]] == [("alice", 1), ("bob", 6)]
+    assert both["clients"] == 2
+    assert both["streams_limit"] == 2 * alone["streams_limit"]
+    assert both["memory_bytes"] > 1.5 * alone["memory_bytes"]
+    assert alone["history"]["points"][-1]["bytes_served"] == 0
+    assert both["history"]["points"][-1]["bytes_served"] == other["history"]["points"][-1]["bytes_served"] > 0
