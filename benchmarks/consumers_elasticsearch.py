@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -48,7 +47,7 @@ def ways(data: Data) -> Iterator[list[Way]]:
 
 
 def _prepare(server: OpenSearchServer, data: Data) -> tuple[Session, Indices, Wanted]:
-    session = Session(server.url, Access(), RetryPolicy(), threading.Event())
+    session = Session(server.url, Access(), RetryPolicy())
     schema = data.parts[0].batch.schema
     request = StreamRequest(data.stream, data.parts[0].cursor.first, data.parts[-1].cursor.last)
     wanted = Wanted("bench", schema, request, None)

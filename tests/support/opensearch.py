@@ -78,6 +78,11 @@ class OpenSearchServer:
         assert response.status < 300, response.data
         return response.json()
 
+    def look(self, document: str) -> dict[str, Any]:
+        """What a document says; nothing while it is not there, or cannot be read."""
+        response = self._pool.request("GET", self.url + document, timeout=60.0)
+        return response.json()["_source"] if response.status == 200 else {}
+
     def documents(self, alias: str) -> list[dict[str, Any]]:
         """All documents behind an alias, in the order of their ledgers and ids; none when it is not there."""
         if not self.ask("GET", f"/_cat/aliases/{alias}?format=json"):
@@ -98,7 +103,9 @@ class OpenSearchServer:
             response = self._pool.request("GET", f"{self.url}/_cluster/health", timeout=2.0, retries=False)
         except urllib3.exceptions.HTTPError:
             return False
-        return response.status == 200 and response.json()["status"] != "red"
+        return (
+            response.status == 200 and response.json()["status"] != "red" and not response.json()["initializing_shards"]
+        )
 
 
 @contextmanager

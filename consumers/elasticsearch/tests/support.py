@@ -106,13 +106,9 @@ class Command:
     def wait_until_held(self, stream: str, ledger: int, seconds: float) -> None:
         """Wait until the checkpoint has come to a ledger."""
         until = time.monotonic() + seconds
-        index, alias = f"{self.prefix}-checkpoints", f"{self.prefix}-{stream}"
-        while not self.search.ask("GET", f"/_cat/indices/{index}*?format=json") or not any(
-            hit["_source"]["ledgers"] and hit["_source"]["ledgers"][-1]["lte"] >= ledger
-            for hit in self.search.ask("GET", f"/{index}/_search")["hits"]["hits"]
-            if hit["_id"] == alias
-        ):
-            assert time.monotonic() < until, f"{alias} does not come to ledger {ledger}"
+        document = f"/{self.prefix}-checkpoints/_doc/{self.prefix}-{stream}"
+        while not any(held["lte"] >= ledger for held in self.search.look(document).get("ledgers", ())):
+            assert time.monotonic() < until, f"{stream} does not come to ledger {ledger}"
             time.sleep(0.05)
 
     def _environment(self) -> Mapping[str, str]:

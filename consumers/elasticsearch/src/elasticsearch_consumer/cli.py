@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -156,7 +155,7 @@ def load(
             "--prefix is of lower-case letters, digits and . _ - only, and begins with a letter or digit"
         )
     access = Access(user=user, password=password, api_key=api_key, ca=ca_file)
-    session = Session(url, access, client.retry, threading.Event())
+    session = Session(url, access, client.retry)
     selected = replace(selection, columns=with_ledger(selection.columns))
     wanted = [
         Wanted(f"{prefix}-{name}", client.schema(name, selected.columns), selected.request(name), index_ledgers)

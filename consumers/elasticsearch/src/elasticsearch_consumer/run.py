@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ def run(client: Client, session: Session, wanted: Sequence[Wanted], writing: Wri
                 )
                 for plan, request in parts
             ]
+            session.stop = threading.Event()  # the runner sets it in the end
             results = run_all(
                 jobs, client, options=options, stop=session.stop, checkpoint_seconds=writing.checkpoint_seconds
             )

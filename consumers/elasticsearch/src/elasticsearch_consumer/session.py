@@ -69,17 +69,19 @@ class Session:
 
     Args:
         urls: addresses, with commas between them.
-        stop: ends waiting for a server that is away.
+
+    Attributes:
+        stop: ends waiting for a server that is away when it is set.
 
     Raises:
         InvalidRequestError: an address is none; the message does not repeat it, as it may hold a password.
     """
 
-    def __init__(self, urls: str, access: Access, retry: RetryPolicy, stop: threading.Event) -> None:
+    def __init__(self, urls: str, access: Access, retry: RetryPolicy) -> None:
         addresses = [_parse(url) for url in urls.split(",")]
         self._bases = cycle([base for base, _ in addresses])
         self._base = next(self._bases)
-        self._retry, self.stop = retry, stop
+        self._retry, self.stop = retry, threading.Event()
         self._reached = False
         user = next((user for _, user in addresses if user), None)
         self._headers = _credentials(access, user)
@@ -203,5 +205,7 @@ def _is_certificate(error: urllib3.exceptions.HTTPError) -> bool:
 
 def _sentence(error: urllib3.exceptions.HTTPError) -> str:
     reason = getattr(error, "reason", None) or error
+    if len(reason.args) > 1 and isinstance(reason.args[1], Exception):
+        reason = reason.args[1]  # of 'Connection aborted.'
     said = " ".join(str(reason).split())
     return said.split("object at 0x")[-1].partition(">: ")[2][:300].rstrip(".") or said[:300].rstrip(".")
