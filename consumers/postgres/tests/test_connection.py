@@ -93,6 +93,28 @@ def test_service_and_password_files(command, settings, server: FakeServer, guard
     Reader(guarded.server.url, command.schema).check("samples", sample_table(100, 110))
 
 
+def test_usual_settings_of_others(command, reader, server: FakeServer) -> None:
+    """What is usual for a user or a database neither changes a value nor stops the run."""
+    usual = {
+        "DateStyle": "German",
+        "TimeZone": "Asia/Kathmandu",
+        "client_encoding": "LATIN1",
+        "default_transaction_isolation": "serializable",
+        "statement_timeout": "50",
+        "idle_in_transaction_session_timeout": "50",
+        "search_path": "nowhere",
+        "bytea_output": "escape",
+        "synchronous_commit": "off",
+    }
+    command.env = {
+        "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in usual.items()),
+        "PGCLIENTENCODING": "LATIN1",
+    }
+    server.ledgers_per_batch, server.delay = 5, 0.02
+    command(server.address, 100, 399, *RANGE[2:], "--writers", 3, "--commit-seconds", 0.2)
+    reader.check("samples", sample_table(100, 399))
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "sentence"),
     [

@@ -36,10 +36,20 @@ _DEFAULTS: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
 }
-_SETTINGS: Final = """
-SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-SET client_min_messages = warning; SET synchronous_commit = on; SET TimeZone = 'UTC'
-"""
+# What the consumer relies on, whatever is usual for the user or the database.
+_SETTINGS: Final = {
+    "client_encoding": "UTF8",  # of text in COPY
+    "client_min_messages": "warning",
+    "DateStyle": "ISO",
+    "TimeZone": "UTC",
+    "default_transaction_isolation": "read committed",  # writers change one checkpoint in turn
+    "idle_in_transaction_session_timeout": "0",  # a COPY waits for rows
+    "statement_timeout": "0",
+    "synchronous_commit": "on",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +172,7 @@ class Session:
             major = connection.info.server_version // 10_000
             if major < OLDEST_SERVER:
                 raise DatabaseError(f"the server is PostgreSQL {major}; {OLDEST_SERVER} or newer is needed")
-            connection.execute(_SETTINGS)
+            connection.execute("; ".join(f"SET {name} = '{value}'" for name, value in _SETTINGS.items()))
             self._end_predecessor(connection)
             identity = connection.execute(
                 "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
