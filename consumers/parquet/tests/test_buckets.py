@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import obstore
 import pyarrow as pa
@@ -37,6 +38,7 @@ from parquet_consumer.upkeep import faults, prune
 from stellar_arrow_client.errors import IntegrityError, StellarArrowError, UnavailableError
 from stellar_arrow_client.object_storage import ObjectAddress
 from stellar_arrow_client.request import Cursor, StreamRequest
+from tests.support.cloud_storage import azure, azure_executable
 from tests.support.object_storage import BUCKET, S3Server, requires_s3
 
 pytestmark = requires_s3
@@ -176,32 +178,39 @@ def noise(rows: int, ledger: int) -> pa.RecordBatch:
 
 
 class Uploads:
-    """Counts the uploads of parts that are neither complete nor aborted."""
+    """The uploads in parts that are neither complete nor aborted, as the server itself keeps them."""
 
     def __init__(self, s3: S3Server) -> None:
-        self._url = f"{s3.filer}/buckets/{BUCKET}/.uploads/?limit=1000"
+        self._url = f"{s3.filer}/buckets/{BUCKET}/.uploads"
 
-    def __call__(self) -> int:
-        request = urllib.request.Request(self._url, headers={"Accept": "application/json"})
+    def names(self, folder: str = "") -> set[str]:
+        request = urllib.request.Request(f"{self._url}/{folder}?limit=1000", headers={"Accept": "application/json"})
         with suppress(urllib.error.HTTPError), urllib.request.urlopen(request) as answer:  # 404: none so far
-            return len(json.load(answer).get("Entries") or [])
-        return 0
+            return {entry["FullPath"].rpartition("/")[2] for entry in json.load(answer).get("Entries") or []}
+        return set()
+
+    def wait_for_parts(self, upload: str, count: int) -> None:
+        deadline = time.monotonic() + 60
+        while len(self.names(f"{upload}/")) < count:
+            assert time.monotonic() < deadline, "the parts do not arrive"
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("end", ["completed", "aborted"])
 def test_an_upload_in_parts(bucket: Bucket, s3: S3Server, end: str) -> None:
     """Nothing can be seen of it before it is complete, and nothing is left of it when it is aborted."""
     uploads, batch = Uploads(s3), noise(3 * PART_BYTES // 1024, 7)
-    before = uploads()
+    before = uploads.names()
     archive = Archive(bucket)
     sink = ParquetSink(archive, Partitioning.parse("none"), FileOptions(row_group_rows=1))
     sink.open(batch.schema, StreamRequest("noise", 7, 8))
     sink.write(batch, Cursor(7, 7))
-    assert uploads() == before + 1
+    (upload,) = uploads.names() - before
+    uploads.wait_for_parts(upload, 3)
     assert [path for path in bucket.files() if path.endswith(".parquet")] == []
     sink.close(complete=end == "completed")
     archive.close()
-    assert uploads() == before
+    assert uploads.names() == before
     assert list(faults(bucket)) == []
     held = {record.rows for record in Manifest.load(bucket).files.values()}
     assert held == ({batch.num_rows} if end == "completed" else set())
@@ -377,3 +386,35 @@ def test_a_lease_that_is_damaged_expires_too(bucket: Bucket, monkeypatch: pytest
     obstore.put(bucket.store, LOCK_NAME, b"[" * 10_000)
     with bucket.locked():
         pass
+
+
+@pytest.mark.skipif(azure_executable() is None, reason="no Azure server: run scripts/test-servers")
+def test_azure(tmp_path: Path, payments, monkeypatch: pytest.MonkeyPatch) -> None:
+    with azure(tmp_path) as cloud:
+        for name, value in cloud.environment.items():
+            monkeypatch.setenv(name, value)
+        bucket = Bucket(ObjectAddress.parse(cloud.endpoint("archive")))
+        stale, sink = writer(bucket, payments, 100, 140)
+        payments.feed(sink, 100, 110)
+        sink.checkpoint()
+        with pytest.raises(StellarArrowError, match="another process is writing to az://private/archive"):
+            Archive(bucket)
+        obstore.delete(bucket.store, LOCK_NAME)
+        write(bucket, payments, 100, 130)
+        payments.feed(sink, 111, 111)
+        with pytest.raises(ArchiveError, match="another process has begun to write"):
+            sink.checkpoint()
+        sink.close(complete=False)
+        stale.close()
+        batch = noise(3 * PART_BYTES // 1024, 7)
+        large = Bucket(ObjectAddress.parse(cloud.endpoint("large")))
+        archive = Archive(large)
+        sink = ParquetSink(archive, Partitioning.parse("none"), FileOptions())
+        sink.open(batch.schema, StreamRequest("noise", 7, 7))
+        sink.write(batch, Cursor(7, 7))
+        sink.close()
+        archive.close()
+        assert list(faults(large)) == []
+        write(bucket, payments, 100, 140)
+        assert read(bucket).equals(payments.table(range(100, 141)).replace_schema_metadata(None))
+        assert list(faults(bucket)) == []

@@ -251,7 +251,9 @@ class Log:
             if self._content != content:
                 if self._content == before and not isinstance(error, AlreadyExistsError | PreconditionError):
                     raise
-                raise OvertakenError from error
+                raise OvertakenError(
+                    f"another process has changed {self._place}; run the same command again"
+                ) from error
             return
         self._content, self._version = content, version
 

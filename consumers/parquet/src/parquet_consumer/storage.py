@@ -10,13 +10,14 @@ from typing import NamedTuple, Protocol, Self
 
 import pyarrow as pa
 
+from parquet_consumer.errors import ArchiveError
 from stellar_arrow_client.object_storage import ObjectAddress, is_object_address
 
 LOCK_NAME = "_lock"
 """What a writer holds, so that there is no other."""
 
 
-class OvertakenError(Exception):
+class OvertakenError(ArchiveError):
     """Another process has appended to a log in the meantime: read it first."""
 
 
