@@ -50,12 +50,12 @@ def test_what_is_installed_is_there() -> None:
     [install] = blocks.of("Install", "installed")
     *_, pip = install.splitlines()
     folders = shlex.split(pip)[3::2]
-    names = ("parquet", "analytics", "ttp", "postgres", "kafka")
+    names = ("parquet", "analytics", "ttp", "postgres", "kafka", "elasticsearch")
     assert folders == [".", *(f"consumers/{name}" for name in names)]
     for folder in folders:
         assert (ROOT / folder / "pyproject.toml").exists()
-    commands = re.findall(r"`((?:stellar|parquet|postgres|kafka|analytics|ttp)-[a-z-]+)`", blocks.README)
-    assert len(set(commands)) == 8
+    commands = re.findall(r"`((?:stellar|parquet|postgres|kafka|elasticsearch|analytics|ttp)-[a-z-]+)`", blocks.README)
+    assert len(set(commands)) == 9
     for command in commands:
         assert Path(sys.executable).with_name(command).exists(), f"{command} is not installed"
 
