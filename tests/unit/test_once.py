@@ -24,7 +24,7 @@ def run(threads: int, work: Callable[[int], None]) -> None:
 
 
 def test_a_hundred_ask_and_one_works() -> None:
-    once: Once[bytes] = Once(lambda: 1000, len)
+    once: Once[str, bytes] = Once(lambda: 1000, len)
     calls: list[int] = []
     seen: list[bytes] = []
 
@@ -41,7 +41,7 @@ def test_a_hundred_ask_and_one_works() -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    once: Once[bytes] = Once(lambda: 250, len)
+    once: Once[str, bytes] = Once(lambda: 250, len)
     for key in range(10):
         assert once.get(key, lambda: bytes(100), ignore) == bytes(100)
         assert once.held_bytes <= 250
@@ -57,13 +57,13 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_more_than_the_bound_is_given_but_not_kept() -> None:
-    once: Once[bytes] = Once(lambda: 10, len)
+    once: Once[str, bytes] = Once(lambda: 10, len)
     assert once.get("key", lambda: bytes(100), ignore) == bytes(100)
     assert once.held_bytes == 0
 
 
 def test_all_who_wait_are_told_of_a_failure_and_the_next_tries_again() -> None:
-    once: Once[bytes] = Once(lambda: 1000, len)
+    once: Once[str, bytes] = Once(lambda: 1000, len)
     failures: list[str] = []
     begun = threading.Event()
 
@@ -90,11 +90,11 @@ def test_a_timeout_of_the_work_itself_is_a_failure() -> None:
         raise TimeoutError("too slow")
 
     with pytest.raises(TimeoutError, match="too slow"):
-        Once[bytes](lambda: 1000, len).get("key", fail, ignore)
+        Once[str, bytes](lambda: 1000, len).get("key", fail, ignore)
 
 
 def test_who_waits_can_leave() -> None:
-    once: Once[bytes] = Once(lambda: 1000, len)
+    once: Once[str, bytes] = Once(lambda: 1000, len)
     begun, release = threading.Event(), threading.Event()
 
     def make() -> bytes:

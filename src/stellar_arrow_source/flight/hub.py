@@ -36,6 +36,13 @@ class Wait(NamedTuple):
     seconds: float
 
 
+class _Decoded(NamedTuple):
+    stream: str
+    columns: tuple[str, ...]
+    first: int
+    ledgers: int
+
+
 class LedgerHub:
     """Gives out readers; those of one range whose places are near each other share what is read from the source.
 
@@ -108,6 +115,7 @@ class LedgerReader:
 
     Attributes:
         position: the ledger to come next.
+        begun: the first ledger of the group taken last, which may still have to be decoded.
         stream, columns: what it wants decoded.
     """
 
@@ -121,6 +129,7 @@ class LedgerReader:
         columns: frozenset[str],
     ) -> None:
         self.source, self.position, self.end = source, start, end
+        self.begun = start
         self.stream, self.columns = stream, columns
         self._hub = hub
         self._closed = False
@@ -162,8 +171,10 @@ class LedgerReader:
                 group.append(ledger)
                 room -= len(ledger.xdr)
                 self.position += 1
+            self.begun = start
             if group:
                 feed.groups[start] = len(group)
+                feed.forget_decoded()
             feed.notice()
             if not group and feed.failure is not None and feed.has(self):
                 raise feed.failure
@@ -183,7 +194,8 @@ class LedgerReader:
         columns = feed.columns(self.stream)
         if not feed.is_shared or not self.columns.issubset(columns):  # it has been left behind
             return make(tuple(sorted(self.columns)))
-        return feed.decoded.get((self.stream, columns, group[0].sequence, len(group)), lambda: make(columns), poll)
+        key = _Decoded(self.stream, columns, group[0].sequence, len(group))
+        return feed.decoded.get(key, lambda: make(columns), poll)
 
     def close(self) -> None:
         """Stop reading; the last reader of a feed ends its thread, within the 0.2 s in which a source polls."""
@@ -224,7 +236,7 @@ class _Feed:
         """Since when the source has given nothing; of no meaning while blocked or ended."""
         self.groups: dict[int, int] = {}
         """First ledger → number of ledgers of the groups taken, so that all readers take the same ones."""
-        self.decoded: Once[DecodedBatch] = Once(self._budget, _decoded_bytes)
+        self.decoded: Once[_Decoded, DecodedBatch] = Once(self._budget, _decoded_bytes)
         self._share, self._arrived = share, arrived
         self._readers = {reader}
         self._columns: dict[str, tuple[str, ...]] = {}
@@ -273,6 +285,11 @@ class _Feed:
                 self.held_bytes = 0
             self.changed.notify_all()
             return not self._readers
+
+    def forget_decoded(self) -> None:
+        """Let go of what has been decoded and all readers have had."""
+        slowest = min((reader.begun for reader in self._readers), default=self.upcoming)
+        self.decoded.forget(lambda key: key.first < slowest)
 
     @property
     def is_shared(self) -> bool:

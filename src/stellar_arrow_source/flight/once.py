@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
+from functools import partial
 from typing import Generic, TypeVar
-
-POLL_SECONDS = 0.05
 
 Result = TypeVar("Result")
 
@@ -27,38 +26,26 @@ class Once(Generic[Result]):
         self._lock = threading.Lock()
         self.held_bytes = 0
 
-    def get(self, key: Hashable, make: Callable[[], Result], poll: Callable[[], None]) -> Result:
-        """The result of ``make``, called by the first who asks; the others wait for it.
+    def get(self, key: Hashable, begin: Callable[[], Future[Result]]) -> Future[Result]:
+        """The work that ``begin`` began for the first who asked: the others share it.
 
-        Who waits calls ``poll`` at least every :data:`POLL_SECONDS`, which may end the waiting by raising.
-
-        Raises:
-            Exception: what ``make`` raised, to all who waited; it is not kept.
+        A failure is told to all who share it, but not kept. Who cancels it does so for all: they are to ask again.
         """
         with self._lock:
             future = self._results.get(key)
-            mine = future is None
-            if future is None:
-                future = self._results[key] = Future()
-        if mine:
-            self._make(key, future, make)
-        while not future.done():
-            wait([future], POLL_SECONDS)
-            if not future.done():
-                poll()
-        return future.result()
+            if future is not None and not future.cancelled():
+                return future
+            future = self._results[key] = begin()
+        future.add_done_callback(partial(self._keep, key))
+        return future
 
-    def _make(self, key: Hashable, future: Future[Result], make: Callable[[], Result]) -> None:
-        try:
-            result = make()
-        except BaseException as error:
-            with self._lock:
-                self._results.pop(key, None)
-            future.set_exception(error)
-            return
-        future.set_result(result)
+    def _keep(self, key: Hashable, future: Future[Result]) -> None:
         with self._lock:
-            self.held_bytes += self._size(result)
+            if future.cancelled() or future.exception() is not None:
+                if self._results.get(key) is future:
+                    del self._results[key]
+                return
+            self.held_bytes += self._size(future.result())
             while self.held_bytes > self._budget():
                 oldest = next((key for key, kept in self._results.items() if kept.done()), None)
                 if oldest is None:
