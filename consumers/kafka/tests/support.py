@@ -100,7 +100,7 @@ async def _read(address: str, topic: str, partitions: int, committed: bool) -> l
 def topic_of(template: str, table: pa.Table) -> str:
     """The topic of the rows of a stream."""
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    return template.format(network=metadata["network"], stream=metadata["stream"])
+    return template.format(network=metadata["network"].replace(" ", "-"), stream=metadata["stream"])
 
 
 def check_topic(address: str, topic: str, encoding: str, table: pa.Table) -> list[Record]:

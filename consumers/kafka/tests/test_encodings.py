@@ -12,7 +12,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from kafka_consumer.cells import varints, zigzag
 from kafka_consumer.encodings import ENCODINGS
-from kafka_consumer.errors import EncodingError, MessageTooLargeError
+from kafka_consumer.encodings.base import RowTooLargeError
+from kafka_consumer.errors import EncodingError
 
 from consumers.kafka.tests.support import compile_proto, decode
 from stellar_arrow_client.testing import sample_table
@@ -186,7 +187,7 @@ def test_arrow_splits_ledgers_that_are_too_large() -> None:
     assert len(made.values) > 2
     assert max(map(len, made.values)) <= whole // 2
     assert decode("arrow", batch.schema, made.values).to_pylist() == batch.to_pylist()
-    with pytest.raises(MessageTooLargeError, match="a row of ledger 1000 takes"):
+    with pytest.raises(RowTooLargeError, match="a row of ledger 1000 has"):
         ENCODINGS["arrow"](batch.schema, 100).encode(batch)
 
 

@@ -8,9 +8,15 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from kafka_consumer.brokers import Brokers
+from kafka_consumer.planning import Publication
+from kafka_consumer.publisher import Settings
+from kafka_consumer.sink import KafkaSink
+from kafka_consumer.topics import TopicOptions
 
 from consumers.kafka.tests.conftest import FIRST, LAST
 from consumers.kafka.tests.support import check_topic, configure_topic, decode, read_topic, topic_of, topic_settings
+from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import FakeServer, sample_table
 from tests.support.kafka import KafkaServer
 
@@ -159,6 +165,21 @@ def test_rows_that_are_too_large(kafka, command, topic, options) -> None:
         configure_topic(kafka.address, topic, {"max.message.bytes": "100000"})
         command(server.address, 1, 9, *options)
     check_topic(kafka.address, topic, "json", rows)
+
+
+def test_a_message_that_is_larger_than_what_may_wait(kafka, template) -> None:
+    schema = pa.schema(
+        [pa.field("ledger_sequence", pa.uint32(), nullable=False), ("memo", pa.string())], TABLE.schema.metadata
+    )
+    rows = pa.table({"ledger_sequence": pa.array([7, 7, 7], pa.uint32()), "memo": ["a", "x" * 3_000_000, "b"]}, schema)
+    large = TopicOptions(config={"max.message.bytes": "4000000"})
+    publication = Publication(template=template, encoding="avro", topics=large)
+    sink = KafkaSink(Brokers(kafka.address), publication, Settings(memory=1_000_000))
+    sink.open(schema, StreamRequest("samples", 7))
+    sink.write(rows.to_batches()[0], Cursor(7, 7))
+    assert sink.checkpoint() == 8
+    sink.close()
+    check_topic(kafka.address, topic_of(template, rows), "avro", rows)
 
 
 def test_columns_that_change(kafka, command, server, topic, options) -> None:

@@ -45,7 +45,7 @@ def join(parts: Iterable[Part], rows: int) -> pa.Array:
 def made_of(offsets: npt.NDArray[Any], data: npt.NDArray[np.uint8] | pa.Buffer, like: pa.Array) -> pa.Array:
     """Cells from where they begin and end in ``data``; null where ``like`` is."""
     if int(offsets[-1]) > np.iinfo(np.int32).max:
-        raise OverflowError("a batch has more than 2 GiB in one column")
+        raise OverflowError("a column has more than 2 GiB")
     buffers = [
         like.buffers()[0] if like.null_count else None,
         pa.py_buffer(offsets.astype(np.int32)),

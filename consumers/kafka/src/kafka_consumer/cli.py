@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from stellar_arrow_client.client import Client
     from stellar_arrow_client.request import StreamRequest
 
-MEMORY: Final = 256 * 1024 * 1024
-"""Bytes for all streams of a run together."""
+MEMORY: Final = 64 * 1024 * 1024
+LEAST_MEMORY: Final = 4 * 1024 * 1024
+"""Bytes for all streams of a run together, and for one of them at least."""
 
 
 @click.command(
@@ -219,7 +220,7 @@ def _run(
     settings = Settings(
         compression=compression,
         transaction_seconds=transaction_seconds,
-        memory=max(4 * 1024 * 1024, MEMORY // 4 // len(wanted)),
+        memory=max(LEAST_MEMORY, MEMORY // len(wanted)),
         retry=client.retry,
     )
     jobs = [Job(request, KafkaSink(brokers, publication, settings)) for request in wanted]

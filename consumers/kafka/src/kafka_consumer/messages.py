@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from kafka_consumer.cells import at_zero, binary, decimal_text, hexadecimal, join, time_text
 from kafka_consumer.encodings import Encoding
-from kafka_consumer.encodings.base import Kind, kind_of
+from kafka_consumer.encodings.base import Kind, RowTooLargeError, kind_of
 from kafka_consumer.encodings.json import json_cells
 from kafka_consumer.errors import EncodingError, MessageTooLargeError
 from kafka_consumer.topics import Topic
@@ -19,8 +19,8 @@ from stellar_arrow_client.errors import IntegrityError, InvalidRequestError
 LEDGER: Final = "ledger_sequence"
 CHUNK_BYTES: Final = 16 * 1024 * 1024
 """Batches of more Arrow data are encoded in parts."""
-BATCH_OVERHEAD: Final = 512
-"""Bytes of a batch that holds one message: what Kafka adds to key, value and headers."""
+HEADERS_BYTES: Final = 512
+"""Room in a message for its headers."""
 _WAIT: Final = 0.05
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
@@ -64,7 +64,12 @@ class Outlet:
             self._send(producer, rows)
 
     def _send(self, producer: Producer, rows: pa.RecordBatch) -> None:
-        values, begins = self._encoding.encode(rows)
+        try:
+            values, begins = self._encoding.encode(rows)
+        except RowTooLargeError as error:
+            raise self._too_large(error.size, error.ledger) from None
+        except (pa.ArrowException, OverflowError) as error:
+            raise EncodingError(f"rows of ledger {rows.column(LEDGER)[0]} cannot be encoded: {error}") from None
         ledgers = rows.column(LEDGER).take(pa.array(begins)).to_pylist()
         keys = self._keys(rows, ledgers)
         name, produce = self.topic.name, producer.produce

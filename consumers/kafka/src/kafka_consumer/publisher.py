@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from kafka_consumer.brokers import CALL_SECONDS, Brokers, is_permanent
 from kafka_consumer.errors import FencedError
-from kafka_consumer.messages import BATCH_OVERHEAD, Outlet
+from kafka_consumer.messages import Outlet
 from kafka_consumer.position import KEY, Position, read_position
 from stellar_arrow_client.policy import RetryPolicy
 
@@ -42,7 +42,8 @@ class Settings:
     Attributes:
         compression: of batches of messages.
         transaction_seconds: how long a transaction stays open at most.
-        memory: bytes of messages that wait for the brokers, and of rows in an open transaction.
+        memory: bytes of messages that wait for the brokers, unless one alone has more, and again of rows in an open
+            transaction.
         retry: how long to go on trying when the brokers do not answer.
     """
 
@@ -93,17 +94,17 @@ class Publisher:
         self._ended = threading.Event()
         self._committing = threading.Thread(target=self._commit_in_time, name=f"commit {name}", daemon=True)
 
-    def take_over(self, max_bytes: int) -> Position | None:
+    def take_over(self, message_bytes: int) -> Position | None:
         """End the publisher that there may be.
 
         Args:
-            max_bytes: of a batch of messages in the topic.
+            message_bytes: the most bytes of a message.
 
         Returns:
             What the topic holds; nothing can change that any more but this publisher.
         """
         with self._brokers.errors(f"begin to publish to {self._name}"):
-            self._renew(max_bytes)
+            self._renew(message_bytes)
             return read_position(self._brokers, self._cursor_topic)
 
     def claim(self, outlet: Outlet, position: Position) -> None:
@@ -218,7 +219,7 @@ class Publisher:
                 self._drop()
                 self._check_instance()
                 assert self._outlet is not None
-                self._renew(self._outlet.topic.max_bytes)
+                self._renew(self._outlet.topic.message_bytes)
                 self._repeat()
             except KafkaException as another:
                 error = another
@@ -265,22 +266,21 @@ class Publisher:
             "became visible"
         )
 
-    def _renew(self, max_bytes: int) -> None:
+    def _renew(self, message_bytes: int) -> None:
         """A new producer, to which the brokers listen instead of any before it."""
         self._drop()
-        memory = self._settings.memory
         settings = {
             "transactional.id": self._name,
             "transaction.timeout.ms": int((ORPHAN_SECONDS + 2 * self._settings.transaction_seconds) * 1000),
             "compression.type": self._settings.compression,
             "linger.ms": 20,
             "partitioner": "murmur2_random",  # that of Java clients
-            "queue.buffering.max.kbytes": memory // 1024,
+            "queue.buffering.max.kbytes": max(self._settings.memory, 2 * message_bytes) // 1024,
             "queue.buffering.max.messages": MAX_ROWS,
             "delivery.report.only.error": True,
             "on_delivery": self._note,
-            "message.max.bytes": max(1000, max_bytes - BATCH_OVERHEAD),
-            "batch.size": max(1, min(1_000_000, max_bytes - BATCH_OVERHEAD)),
+            "message.max.bytes": message_bytes,
+            "batch.size": min(1_000_000, message_bytes),
         }
         self._undelivered = None
         self._producer = self._brokers.producer(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kafka_consumer.messages import LEDGER
@@ -21,13 +22,7 @@ def requests(client: Client, streams: Sequence[str], selection: Selection) -> li
         UnknownStreamError: the server has no stream of that name; names the nearest.
         InvalidRequestError: the range or a name is not valid.
     """
-    return [selection_with_ledger(selection).request(name) for name in chosen_streams(client, streams)]
-
-
-def selection_with_ledger(selection: Selection) -> Selection:
-    """The same with the ledger before all other columns."""
-    from dataclasses import replace
-
-    if selection.columns is None:
-        return selection
-    return replace(selection, columns=(LEDGER, *(name for name in selection.columns if name != LEDGER)))
+    if selection.columns is not None:
+        columns = (LEDGER, *(name for name in selection.columns if name != LEDGER))
+        selection = replace(selection, columns=columns)
+    return [selection.request(name) for name in chosen_streams(client, streams)]

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 import pyarrow as pa
 
 from kafka_consumer.brokers import Brokers
 from kafka_consumer.encodings import ENCODINGS
 from kafka_consumer.errors import FencedError
-from kafka_consumer.messages import BATCH_OVERHEAD, Outlet
+from kafka_consumer.messages import HEADERS_BYTES, Outlet
 from kafka_consumer.planning import Publication, check_topic, decide, inspect, network_of, said
 from kafka_consumer.publisher import Publisher, Settings
 from kafka_consumer.topics import Topics
 from stellar_arrow_client.checkpoint import Checkpoint
 from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_client.request import Cursor, StreamRequest
-
-HEADERS_BYTES: Final = 512
-"""Room in a message for its headers."""
 
 
 class KafkaSink:
@@ -46,13 +42,13 @@ class KafkaSink:
         base = self._publication.base(schema, request.stream)
         cursor_topic = topics.ensure_cursor(base, self._publication.topics)
         self._publisher = Publisher(self._brokers, base, cursor_topic, self._settings)
-        held = self._publisher.take_over(topic.max_bytes)
+        held = self._publisher.take_over(topic.message_bytes)
         position = decide(self._publication, base, schema, request, held)
         if position.topic != topic.name:
             raise FencedError(f"another kafka-consumer began to publish to {base} just now; let only one of them run")
         check_topic(self._brokers, position, topic)
         self._position = replace(position, topic_id=topic.identity)
-        encoding = ENCODINGS[self._publication.encoding](schema, topic.max_bytes - BATCH_OVERHEAD - HEADERS_BYTES)
+        encoding = ENCODINGS[self._publication.encoding](schema, topic.message_bytes - HEADERS_BYTES)
         headers = {
             "schema-version": said(schema, "schema_version"),
             "network": network_of(schema),

@@ -18,6 +18,10 @@ from stellar_arrow_client.errors import InvalidRequestError
 
 DEFAULT_TEMPLATE: Final = "stellar.{network}.{stream}"
 CURSOR_SUFFIX: Final = ".cursor"
+BATCH_OVERHEAD: Final = 512
+"""What Kafka adds to a message in a batch of its own; more than it ever is."""
+LEAST_MESSAGE_BYTES: Final = 1000
+"""The least limit that librdkafka takes."""
 MAX_NAME: Final = 249 - len(CURSOR_SUFFIX)
 REACH_SECONDS: Final = 4.0
 _LOOK_SECONDS: Final = 0.5
@@ -50,7 +54,7 @@ class Topic:
     Attributes:
         identity: what tells it from another of the same name; None when the brokers do not say.
         partitions: how many.
-        max_bytes: of a batch of messages.
+        max_bytes: of a batch of messages, its ``max.message.bytes``.
         compacted: whether messages need keys.
     """
 
@@ -59,6 +63,11 @@ class Topic:
     partitions: int
     max_bytes: int
     compacted: bool
+
+    @property
+    def message_bytes(self) -> int:
+        """Of key, value and headers of one message, in a batch of its own."""
+        return max(LEAST_MESSAGE_BYTES, self.max_bytes - BATCH_OVERHEAD)
 
 
 def topic_name(template: str, network: str, stream: str, schema_version: str) -> str:

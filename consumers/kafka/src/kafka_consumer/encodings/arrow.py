@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pyarrow as pa
 
-from kafka_consumer.encodings.base import Encoding, Messages
-from kafka_consumer.errors import MessageTooLargeError
+from kafka_consumer.encodings.base import Encoding, Messages, RowTooLargeError
 
 
 class ArrowEncoding(Encoding):
@@ -44,8 +43,7 @@ class ArrowEncoding(Encoding):
         if len(value) <= self._max_bytes:
             yield value, start
         elif end - start == 1:
-            ledger = batch.column(0)[start].as_py()
-            raise MessageTooLargeError(f"a row of ledger {ledger} takes {len(value)} bytes as a message")
+            raise RowTooLargeError(batch.column(0)[start].as_py(), len(value))
         else:
             middle = (start + end) // 2
             yield from self._parts(batch, start, middle)

@@ -23,6 +23,19 @@ class Messages(NamedTuple):
     rows: npt.NDArray[np.int64]
 
 
+class RowTooLargeError(Exception):
+    """A row is larger than a message may be.
+
+    Attributes:
+        ledger: of the row.
+        size: in bytes, as a message.
+    """
+
+    def __init__(self, ledger: int, size: int) -> None:
+        super().__init__(f"a row of ledger {ledger} has {size} bytes")
+        self.ledger, self.size = ledger, size
+
+
 class Encoding(Protocol):
     """Turns batches of one schema into messages."""
 
@@ -31,7 +44,7 @@ class Encoding(Protocol):
 
         Raises:
             EncodingError: the encoding has no form for a value.
-            MessageTooLargeError: a message would be larger than allowed.
+            RowTooLargeError: a message would be larger than allowed.
         """
 
     def schema_files(self, name: str) -> Mapping[str, bytes]:
