@@ -25,7 +25,9 @@ from stellar_arrow_client.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from stellar_arrow_source.access import sessions
 from stellar_arrow_source.access.credentials import PasswordHash
+from stellar_arrow_source.access.grants import Grant
 from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.flight import auth
 from stellar_arrow_source.flight.service import Service
@@ -236,18 +238,18 @@ def test_wrong_logins_are_refused(plain: flight.FlightClient, name: str, passwor
 
 
 def test_a_login_is_over_after_its_time(plain: flight.FlightClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "SESSION_SECONDS", 0.0)
+    monkeypatch.setattr(sessions, "SESSION_SECONDS", 0.0)
     header = plain.authenticate_basic_token("bob", PASSWORD)
     with pytest.raises(flight.FlightUnauthenticatedError, match="not valid here"):
         CALLS["health"](plain, flight.FlightCallOptions(headers=[header]))
 
 
 def test_the_oldest_of_too_many_logins_ends() -> None:
-    sessions, hash_ = auth.Sessions(), PasswordHash(2, 1, 1, b"s" * 16, b"k" * 32)
-    grant, other = auth.Grant("bob", password_scrypt=hash_), auth.Grant("eve", password_scrypt=hash_)
-    tokens = [sessions.begin(other, hash_), *(sessions.begin(grant, hash_) for _ in range(auth.MAX_SESSIONS + 2))]
-    alive = [sessions.of_token(token) is not None for token in tokens]
-    assert alive == [True, False, False, *[True] * auth.MAX_SESSIONS]
+    known, hash_ = sessions.Sessions(), PasswordHash(2, 1, 1, b"s" * 16, b"k" * 32)
+    grant, other = Grant("bob", password_scrypt=hash_), Grant("eve", password_scrypt=hash_)
+    tokens = [known.begin(other, hash_), *(known.begin(grant, hash_) for _ in range(sessions.MAX_SESSIONS + 2))]
+    alive = [known.of_token(token) is not None for token in tokens]
+    assert alive == [True, False, False, *[True] * sessions.MAX_SESSIONS]
 
 
 def test_guessing_passwords_is_slowed_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

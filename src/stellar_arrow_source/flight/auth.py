@@ -7,9 +7,7 @@ import binascii
 import ipaddress
 import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
@@ -18,20 +16,12 @@ import structlog
 from pyarrow import flight
 
 from stellar_arrow_client.errors import AuthenticationError, LimitError, UnavailableError
-from stellar_arrow_source.access.credentials import MAX_SECRET_CHARS, PasswordHash, new_token, token_sha256
+from stellar_arrow_source.access.credentials import MAX_SECRET_CHARS, PasswordHash, new_token
 from stellar_arrow_source.access.file import GrantsFile
 from stellar_arrow_source.access.grants import MAX_GRANTS, Grant, Limits
 from stellar_arrow_source.access.rates import Account, Accounts, Bucket, Use
+from stellar_arrow_source.access.sessions import Session, Sessions
 from stellar_arrow_source.flight.failures import to_flight_error
-
-SESSION_SECONDS: Final = 3600.0
-"""How long the token of a basic login may begin calls."""
-MAX_SESSIONS: Final = 64
-"""Of one client; the oldest ends when another one begins."""
-
-MAX_UNTOLD: Final = 1024
-MAX_HEARD: Final = 65_536
-"""Sessions that wait to be told to other processes of the server, and that one process knows of."""
 
 LOGIN_TRIES: Final = 10.0
 LOGIN_TRIES_PER_SECOND: Final = 1 / 6
@@ -48,62 +38,6 @@ _MIDDLEWARE: Final = "access"
 _SCHEMES: Final = {"bearer": "Bearer", "basic": "Basic"}
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What a basic login gives: it is good as long as the client has the same password."""
-
-    name: str
-    password: PasswordHash
-    ends: float
-
-
-class Sessions:
-    """The tokens that basic logins gave, by their hashes."""
-
-    def __init__(self) -> None:
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
-        self._new: deque[tuple[str, Session]] = deque(maxlen=MAX_UNTOLD)
-        self._lock = threading.Lock()
-
-    def begin(self, grant: Grant, password: PasswordHash) -> str:
-        """A new token of a client."""
-        token, now = new_token(), time.monotonic()
-        session = Session(grant.name, password, now + SESSION_SECONDS)
-        with self._lock:
-            own = [key for key, session in self._sessions.items() if session.name == grant.name]
-            over = [key for key, session in self._sessions.items() if session.ends <= now]
-            for key in {*over, *own[: max(0, len(own) - MAX_SESSIONS + 1)]}:
-                del self._sessions[key]
-            self._sessions[token_sha256(token)] = session
-            self._new.append((token_sha256(token), session))
-        return token
-
-    def news(self) -> dict[str, Session]:
-        """Those that began here since the last call, by the hashes of their tokens."""
-        with self._lock:
-            new = dict(self._new)
-            self._new.clear()
-            return new
-
-    def all(self) -> dict[str, Session]:
-        """All of them, by the hashes of their tokens."""
-        with self._lock:
-            return dict(self._sessions)
-
-    def hear(self, sessions: Mapping[str, Session]) -> None:
-        """Take those that began in another process."""
-        with self._lock:
-            self._sessions.update(sessions)
-            while len(self._sessions) > MAX_HEARD:
-                self._sessions.popitem(last=False)
-
-    def of_token(self, token: str) -> Session | None:
-        """The session that has this token, unless it is over."""
-        with self._lock:
-            session = self._sessions.get(token_sha256(token))
-        return session if session and session.ends > time.monotonic() else None
 
 
 class News(NamedTuple):

@@ -245,10 +245,9 @@ class _Worker:
             page = self.page("/ready")
             if page is not None:
                 answered = time.monotonic()
-            ready = page is not None and page[0] == HTTPStatus.OK
-            if ready and not self.ready and not self._stop.is_set():
+            before, self.ready = self.ready, page is not None and page[0] == HTTPStatus.OK
+            if self.ready and not before and not self._stop.is_set():
                 _log.info("a worker serves", **self.report())
-            self.ready = ready
             if time.monotonic() - answered > HUNG_SECONDS:
                 _log.warning("a worker hangs and is killed", worker=self.number, pid=process.pid)
                 process.kill()
