@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -191,12 +192,15 @@ def test_what_is_decoded_for_several_is_decoded_once_and_counted() -> None:
     wait_until(lambda: hub.held_bytes == 500 * SIZE)
     made: list[tuple[str, ...]] = []
 
-    def make(columns: tuple[str, ...]) -> Any:
+    def begin(columns: tuple[str, ...]) -> Future[Any]:
         made.append(columns)
-        return SimpleNamespace(batches={"payments": pa.record_batch({"amount": pa.array([1, 2, 3], pa.int64())})})
+        work: Future[Any] = Future()
+        amounts = pa.record_batch({"amount": pa.array([1, 2, 3], pa.int64())})
+        work.set_result(SimpleNamespace(batches={"payments": amounts}))
+        return work
 
     def take(reader: LedgerReader) -> None:
-        reader.decode(reader.take(10, 100 * SIZE, wait=1, linger=0), make, lambda: None)
+        reader.decode(reader.take(10, 100 * SIZE, wait=1, linger=0), begin)
 
     take(first)
     assert made == [("amount", "memo")]

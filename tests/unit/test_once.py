@@ -1,115 +1,92 @@
-"""Work that several threads want is done once, within a bound of memory."""
+"""Work that several want is done once, within a bound of memory."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
+from concurrent.futures import Future
 
 import pytest
 
 from stellar_arrow_source.flight.once import Once
 
 
-def ignore() -> None: ...
+class Works:
+    """Begins works, which end when a test says so."""
+
+    def __init__(self) -> None:
+        self.begun: list[Future[bytes]] = []
+
+    def begin(self) -> Future[bytes]:
+        self.begun.append(Future())
+        return self.begun[-1]
 
 
-def run(threads: int, work: Callable[[int], None]) -> None:
-    started = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
-    for thread in started:
-        thread.start()
-    for thread in started:
-        thread.join(20)
-        assert not thread.is_alive()
+def done(result: bytes) -> Future[bytes]:
+    work: Future[bytes] = Future()
+    work.set_result(result)
+    return work
 
 
-def test_a_hundred_ask_and_one_works() -> None:
+@pytest.fixture
+def works() -> Works:
+    return Works()
+
+
+def test_a_hundred_ask_and_one_works(works: Works) -> None:
     once: Once[str, bytes] = Once(lambda: 1000, len)
-    calls: list[int] = []
-    seen: list[bytes] = []
-
-    def make() -> bytes:
-        calls.append(1)
-        time.sleep(0.1)
-        return b"x" * 100
-
-    run(100, lambda _: seen.append(once.get("key", make, ignore)))
-    assert len(calls) == 1
-    assert len({id(result) for result in seen}) == 1
-    assert len(seen) == 100
+    asked = [once.get("key", works.begin) for _ in range(50)]
+    assert once.held_bytes == 0
+    works.begun[0].set_result(bytes(100))
+    asked += [once.get("key", works.begin) for _ in range(50)]
+    assert len(works.begun) == 1
+    assert {id(work) for work in asked} == {id(works.begun[0])}
     assert once.held_bytes == 100
 
 
-def test_what_is_kept_is_bounded() -> None:
-    once: Once[str, bytes] = Once(lambda: 250, len)
+def test_what_is_kept_is_bounded(works: Works) -> None:
+    once: Once[int, bytes] = Once(lambda: 250, len)
     for key in range(10):
-        assert once.get(key, lambda: bytes(100), ignore) == bytes(100)
+        once.get(key, lambda: done(bytes(100)))
         assert once.held_bytes <= 250
-    made: list[int] = []
-
-    def make(key: int) -> bytes:
-        made.append(key)
-        return bytes(100)
-
     for key in (9, 8, 0):
-        once.get(key, lambda key=key: make(key), ignore)  # type: ignore[misc]
-    assert made == [0]
+        once.get(key, works.begin)
+    assert len(works.begun) == 1
 
 
-def test_more_than_the_bound_is_given_but_not_kept() -> None:
+def test_what_is_being_made_is_kept_however_little_room_there_is(works: Works) -> None:
     once: Once[str, bytes] = Once(lambda: 10, len)
-    assert once.get("key", lambda: bytes(100), ignore) == bytes(100)
+    first = once.get("first", works.begin)
+    assert once.get("large", lambda: done(bytes(100))).result() == bytes(100)
     assert once.held_bytes == 0
+    assert once.get("first", works.begin) is first
 
 
-def test_all_who_wait_are_told_of_a_failure_and_the_next_tries_again() -> None:
+def test_all_who_share_it_are_told_of_a_failure_and_the_next_begins_again(works: Works) -> None:
     once: Once[str, bytes] = Once(lambda: 1000, len)
-    failures: list[str] = []
-    begun = threading.Event()
-
-    def fail() -> bytes:
-        begun.set()
-        time.sleep(0.2)
-        raise ValueError("no")
-
-    def work(number: int) -> None:
-        if number:
-            begun.wait()
-        try:
-            once.get("key", fail, ignore)
-        except ValueError as error:
-            failures.append(str(error))
-
-    run(5, work)
-    assert failures == ["no"] * 5
-    assert once.get("key", lambda: b"yes", ignore) == b"yes"
+    shared = [once.get("key", works.begin) for _ in range(3)]
+    works.begun[0].set_exception(ValueError("no"))
+    for work in shared:
+        with pytest.raises(ValueError, match="no"):
+            work.result()
+    assert once.get("key", lambda: done(b"yes")).result() == b"yes"
+    assert once.held_bytes == 3
 
 
-def test_a_timeout_of_the_work_itself_is_a_failure() -> None:
-    def fail() -> bytes:
-        raise TimeoutError("too slow")
-
-    with pytest.raises(TimeoutError, match="too slow"):
-        Once[str, bytes](lambda: 1000, len).get("key", fail, ignore)
-
-
-def test_who_waits_can_leave() -> None:
+def test_what_one_has_cancelled_is_begun_again_for_the_others(works: Works) -> None:
     once: Once[str, bytes] = Once(lambda: 1000, len)
-    begun, release = threading.Event(), threading.Event()
+    once.get("key", works.begin).cancel()
+    again = once.get("key", works.begin)
+    assert again is works.begun[1]
+    again.set_result(b"done")
+    assert once.get("key", works.begin).result() == b"done"
 
-    def make() -> bytes:
-        begun.set()
-        release.wait()
-        return b"done"
 
-    def leave() -> None:
-        raise InterruptedError
-
-    worker = threading.Thread(target=lambda: once.get("key", make, ignore))
-    worker.start()
-    begun.wait()
-    with pytest.raises(InterruptedError):
-        once.get("key", make, leave)
-    release.set()
-    worker.join()
-    assert once.get("key", lambda: b"other", ignore) == b"done"
+def test_what_is_past_is_forgotten_done_or_not(works: Works) -> None:
+    once: Once[int, bytes] = Once(lambda: 1000, len)
+    for key in range(3):
+        once.get(key, lambda: done(bytes(100)))
+    late = once.get(3, works.begin)
+    once.forget(lambda key: key != 1)
+    assert once.held_bytes == 100
+    late.set_result(bytes(100))
+    assert late.result() == bytes(100)
+    assert once.held_bytes == 100

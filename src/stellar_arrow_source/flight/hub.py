@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -183,19 +184,18 @@ class LedgerReader:
     def decode(
         self,
         group: list[RawLedger],
-        make: Callable[[tuple[str, ...]], DecodedBatch],
-        poll: Callable[[], None],
-    ) -> DecodedBatch:
-        """What ``make`` gives of a group just taken for the columns that it is told: those of this reader at least.
+        begin: Callable[[tuple[str, ...]], Future[DecodedBatch]],
+    ) -> Future[DecodedBatch]:
+        """What ``begin`` makes of a group just taken for the columns that it is told: those of this reader at least.
 
         Readers that share the group get the same, made once. See :meth:`stellar_arrow_source.flight.once.Once.get`.
         """
         feed = self._feed
         columns = feed.columns(self.stream)
         if not feed.is_shared or not self.columns.issubset(columns):  # it has been left behind
-            return make(tuple(sorted(self.columns)))
+            return begin(tuple(sorted(self.columns)))
         key = _Decoded(self.stream, columns, group[0].sequence, len(group))
-        return feed.decoded.get(key, lambda: make(columns), poll)
+        return feed.decoded.get(key, lambda: begin(columns))
 
     def close(self) -> None:
         """Stop reading; the last reader of a feed ends its thread, within the 0.2 s in which a source polls."""

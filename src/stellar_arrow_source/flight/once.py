@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from functools import partial
 from typing import Generic, TypeVar
 
+Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
 
-class Once(Generic[Result]):
+class Once(Generic[Key, Result]):
     """Results by key; the oldest go when all together exceed a number of bytes.
 
     Args:
@@ -22,32 +22,46 @@ class Once(Generic[Result]):
 
     def __init__(self, budget: Callable[[], int], size: Callable[[Result], int]) -> None:
         self._budget, self._size = budget, size
-        self._results: OrderedDict[Hashable, Future[Result]] = OrderedDict()
+        self._works: dict[Key, Future[Result]] = {}
+        self._sizes: dict[Key, int] = {}  # of those that are done, the oldest first
         self._lock = threading.Lock()
-        self.held_bytes = 0
 
-    def get(self, key: Hashable, begin: Callable[[], Future[Result]]) -> Future[Result]:
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of all results that are kept."""
+        with self._lock:
+            return sum(self._sizes.values())
+
+    def get(self, key: Key, begin: Callable[[], Future[Result]]) -> Future[Result]:
         """The work that ``begin`` began for the first who asked: the others share it.
 
         A failure is told to all who share it, but not kept. Who cancels it does so for all: they are to ask again.
         """
         with self._lock:
-            future = self._results.get(key)
-            if future is not None and not future.cancelled():
-                return future
-            future = self._results[key] = begin()
-        future.add_done_callback(partial(self._keep, key))
-        return future
+            work = self._works.get(key)
+            if work is not None and not work.cancelled():
+                return work
+            work = self._works[key] = begin()
+        work.add_done_callback(partial(self._keep, key))
+        return work
 
-    def _keep(self, key: Hashable, future: Future[Result]) -> None:
+    def forget(self, is_past: Callable[[Key], bool]) -> None:
+        """Let go of what nobody will ask for again."""
         with self._lock:
-            if future.cancelled() or future.exception() is not None:
-                if self._results.get(key) is future:
-                    del self._results[key]
+            for key in [key for key in self._works if is_past(key)]:
+                self._drop(key)
+
+    def _keep(self, key: Key, work: Future[Result]) -> None:
+        with self._lock:
+            if self._works.get(key) is not work:  # it has been forgotten, or begun anew
                 return
-            self.held_bytes += self._size(future.result())
-            while self.held_bytes > self._budget():
-                oldest = next((key for key, kept in self._results.items() if kept.done()), None)
-                if oldest is None:
-                    break
-                self.held_bytes -= self._size(self._results.pop(oldest).result())
+            if work.cancelled() or work.exception() is not None:
+                self._drop(key)
+                return
+            self._sizes[key] = self._size(work.result())
+            while sum(self._sizes.values()) > self._budget():
+                self._drop(next(iter(self._sizes)))
+
+    def _drop(self, key: Key) -> None:
+        del self._works[key]
+        self._sizes.pop(key, None)

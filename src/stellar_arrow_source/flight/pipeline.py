@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import CancelledError, Future, wait
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +32,8 @@ HEARTBEAT_SECONDS = 1.0
 LINGER_SECONDS = 0.05
 """How long an unfilled group waits for ledgers that are known to exist."""
 
-Decode = Callable[[tuple[str, ...], "list[bytes | memoryview]", Callable[[], None]], "DecodedBatch"]
+Decode = Callable[[tuple[str, ...], "list[bytes | memoryview]"], "DecodedBatch"]
+Submit = Callable[[Callable[[], "DecodedBatch"]], "Future[DecodedBatch]"]
 Observer = Callable[["DecodedBatch", int, float], None]
 """Called after each decode call with its result, the bytes of its XDR and its seconds."""
 
@@ -40,7 +43,8 @@ class Pipeline:
 
     Args:
         is_ready: whether the stream can be decoded yet; takes at most about so many seconds.
-        decode: makes columns, among others, of the XDR of ledgers; the last argument is called while it waits.
+        decode: makes columns, among others, of the XDR of ledgers.
+        submit: has that done by another thread, for it takes long where it is compiled, or has to wait for its turn.
         reach: the ledgers that ``ledgers`` gives; the others from ``start`` to ``end`` can have no row.
     """
 
@@ -49,6 +53,7 @@ class Pipeline:
         ledgers: LedgerReader,
         is_ready: Callable[[float], bool],
         decode: Decode,
+        submit: Submit,
         stream: str,
         schema: pa.Schema,
         *,
@@ -64,7 +69,7 @@ class Pipeline:
         self._position = start
         self._ledgers = ledgers
         self._is_ready = is_ready
-        self._make = decode
+        self._make, self._submit = decode, submit
         self._stream = stream
         self._names = schema.names
         self._columns = tuple(dict.fromkeys((*schema.names, *(row_filter.columns if row_filter else ()))))
@@ -83,7 +88,7 @@ class Pipeline:
         Raises:
             StellarArrowError: of the source or the decoder, after all ledgers before the fault.
         """
-        yield from self._get_ready(poll)
+        yield from self._until(self._is_ready, poll)
         if self._position < self._first:
             yield self._nothing(self._first - 1)
         said, asked = time.monotonic(), time.time_ns()
@@ -140,10 +145,10 @@ class Pipeline:
         except IntegrityError:
             return None
 
-    def _get_ready(self, poll: Callable[[], None]) -> Iterator[Part]:
-        """Wait until the stream can be decoded, with heartbeats."""
+    def _until(self, is_done: Callable[[float], bool], poll: Callable[[], None]) -> Iterator[Part]:
+        """Wait with heartbeats; ``is_done`` takes at most about so many seconds."""
         said = time.monotonic()
-        while not self._is_ready(POLL_SECONDS):
+        while not is_done(POLL_SECONDS):
             poll()
             if time.monotonic() - said >= HEARTBEAT_SECONDS:
                 yield self._heartbeat()
@@ -167,23 +172,38 @@ class Pipeline:
         return group
 
     def _decode(self, group: list[RawLedger], poll: Callable[[], None]) -> Iterator[Part]:
-        def make(columns: tuple[str, ...]) -> DecodedBatch:
-            return self._decode_whole(group, columns, poll)
-
         began = time.time_ns()
         try:
-            decoded = self._ledgers.decode(group, make, poll)
+            decoded = yield from self._result(lambda: self._ledgers.decode(group, partial(self._begin, group)), poll)
         except DecodeError as error:
             # The ledgers before a damaged one are sound: they are sent before the error is.
             if error.index > 0:
-                yield from self._cut(self._decode_whole(group[: error.index], self._columns, poll))
+                sound = group[: error.index]
+                yield from self._cut((yield from self._result(lambda: self._begin(sound, self._columns), poll)))
             raise
         self._step("decode", began, _figures(group))
         yield from self._cut(decoded)
 
-    def _decode_whole(self, group: list[RawLedger], columns: tuple[str, ...], poll: Callable[[], None]) -> DecodedBatch:
+    def _result(
+        self, begin: Callable[[], Future[DecodedBatch]], poll: Callable[[], None]
+    ) -> Generator[Part, None, DecodedBatch]:
+        """What is decoded, with heartbeats meanwhile."""
+        while True:
+            future = begin()
+            try:
+                yield from self._until(lambda seconds: bool(wait([future], seconds).done), poll)  # noqa: B023
+                return future.result()
+            except CancelledError:
+                pass  # a reader who shared it left before its turn came
+            finally:
+                future.cancel()
+
+    def _begin(self, group: list[RawLedger], columns: tuple[str, ...]) -> Future[DecodedBatch]:
+        return self._submit(partial(self._decode_whole, group, columns))
+
+    def _decode_whole(self, group: list[RawLedger], columns: tuple[str, ...]) -> DecodedBatch:
         began = time.perf_counter()
-        decoded = self._make(columns, [ledger.xdr for ledger in group], poll)
+        decoded = self._make(columns, [ledger.xdr for ledger in group])
         seconds = time.perf_counter() - began
         sequences = np.asarray(decoded.sequences)
         wrong = np.flatnonzero(sequences != np.arange(group[0].sequence, group[0].sequence + len(group)))

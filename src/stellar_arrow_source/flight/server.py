@@ -297,8 +297,8 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         def is_ready(seconds: float) -> bool:
             return self._preparation.wait(stream, seconds)
 
-        def decode(columns: tuple[str, ...], xdrs: list[bytes | memoryview], poll: Callable[[], None]) -> DecodedBatch:
-            with self._decoders.lend(stream, columns, self._watch.passphrase, poll) as decoder:
+        def decode(columns: tuple[str, ...], xdrs: list[bytes | memoryview]) -> DecodedBatch:
+            with self._decoders.lend(stream, columns, self._watch.passphrase) as decoder:
                 return decoder.decode(xdrs)
 
         def observe(decoded: DecodedBatch, xdr_bytes: int, seconds: float) -> None:
@@ -311,6 +311,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             ledgers,
             is_ready,
             decode,
+            self._decoders.submit,
             stream,
             found.schema,
             row_filter=found.row_filter,
