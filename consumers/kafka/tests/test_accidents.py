@@ -16,8 +16,12 @@ import pyarrow as pa
 import pytest
 from kafka_consumer import publisher
 from kafka_consumer.brokers import Brokers
+from kafka_consumer.encodings.json import JsonEncoding
+from kafka_consumer.errors import FencedError
+from kafka_consumer.messages import Outlet
 from kafka_consumer.planning import Publication
 from kafka_consumer.sink import KafkaSink
+from kafka_consumer.topics import Topics
 
 from consumers.kafka.tests.support import Command, check_topic, read_topic, topic_of
 from consumers.postgres.tests.made import made_tables
@@ -51,6 +55,25 @@ def broken() -> Iterator[KafkaServer]:
     """A broker that tests may stop."""
     with kafka_server() as server:
         yield server
+
+
+def open_sink(
+    kafka: KafkaServer, template: str, table: pa.Table, resume: int | None = None, address: str | None = None
+) -> KafkaSink:
+    """A sink of ``payments`` within this process."""
+    publication = Publication(template=template, encoding="json")
+    settings = publisher.Settings(transaction_seconds=0.25)
+    sink = KafkaSink(Brokers(address or kafka.address), publication, settings)
+    assert sink.open(table.schema, StreamRequest("payments", FIRST)) == resume
+    return sink
+
+
+def write(sink: KafkaSink, table: pa.Table, first: int, last: int, *, commit: bool = True) -> None:
+    """Publish the rows of some ledgers."""
+    start, end = np.searchsorted(table["ledger_sequence"].to_numpy(), [first, last + 1]).tolist()
+    sink.write(table.slice(start, end - start).combine_chunks().to_batches()[0], Cursor(first, last))
+    if commit:
+        assert sink.checkpoint() == last + 1
 
 
 def check(address: str, template: str, encoding: str, tables: dict[str, pa.Table]) -> None:
@@ -114,20 +137,46 @@ def test_transactions_that_the_brokers_give_up(kafka, tables, template, monkeypa
     """They say of it what they say when another publisher has taken over, which nobody has."""
     monkeypatch.setattr(publisher, "ORPHAN_SECONDS", 0.5)
     table = tables["payments"]
-    publication = Publication(template=template, encoding="json")
-    sink = KafkaSink(Brokers(kafka.cuttable), publication, publisher.Settings(transaction_seconds=0.25))
-    assert sink.open(table.schema, StreamRequest("payments", FIRST)) is None
-    ledgers = table["ledger_sequence"].to_numpy()
+    sink = open_sink(kafka, template, table, address=kafka.cuttable)
     for first in range(FIRST, LAST + 1, 200):
-        last = min(first + 199, LAST)
-        start, end = np.searchsorted(ledgers, [first, last + 1]).tolist()
-        sink.write(table.slice(start, end - start).combine_chunks().to_batches()[0], Cursor(first, last))
+        write(sink, table, first, min(first + 199, LAST), commit=False)
         kafka.proxy.cut()
         time.sleep(2.5)
         kafka.proxy.mend()
     assert sink.checkpoint() == LAST + 1
     sink.close()
     check_topic(kafka.address, topic_of(template, table), "json", table)
+
+
+def test_publishers_that_begin_at_the_same_time(kafka, tables, template, monkeypatch) -> None:
+    """One has read what the topic holds; another one publishes before it can say so, and that is no longer true."""
+    monkeypatch.setattr(publisher, "_FENCED", set())  # as if something else had gone wrong
+    table = tables["payments"]
+    first = open_sink(kafka, template, table)
+    slower = publisher.Publisher(Brokers(kafka.address), first.topic, f"{first.topic}.cursor", publisher.Settings())
+    held = slower.take_over(1_000_000)
+    assert held is not None
+    write(open_sink(kafka, template, table), table, FIRST, FIRST + 99)
+    with pytest.raises(FencedError, match="another kafka-consumer has taken over"):
+        slower.claim(Outlet(Topics(Brokers(kafka.address)).find(first.topic), JsonEncoding(table.schema), (), {}), held)
+    slower.close()
+    with pytest.raises(FencedError):
+        write(first, table, FIRST, FIRST + 99)
+    first.close(complete=False)
+    last = open_sink(kafka, template, table, FIRST + 100)
+    write(last, table, FIRST + 100, LAST)
+    last.close()
+    check_topic(kafka.address, first.topic, "json", table)
+
+
+def test_little_room(kafka, tables, template, monkeypatch) -> None:
+    """One message may wait at a time."""
+    monkeypatch.setattr(publisher, "MAX_ROWS", 1)
+    table = tables["payments"].slice(0, 20)
+    sink = open_sink(kafka, template, table)
+    write(sink, table, FIRST, LAST)
+    sink.close()
+    check_topic(kafka.address, sink.topic, "json", table)
 
 
 def test_brokers_that_stay_away_end_the_run(kafka, slow, template) -> None:

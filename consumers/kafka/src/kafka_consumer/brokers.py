@@ -20,6 +20,7 @@ CALL_SECONDS: Final = 10.0
 
 _OWN: Final = {
     "acks",
+    "auto.offset.reset",
     "bootstrap.servers",
     "compression.codec",
     "compression.type",
@@ -112,7 +113,7 @@ class Brokers:
 
     def _with(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         ours = {"bootstrap.servers": self.addresses, "error_cb": self._note, "logger": _LibraryLog}
-        return {"client.id": "kafka-consumer", **self.properties, **settings, **ours}
+        return {"client.id": "kafka-consumer", **settings, **self.properties, **ours}
 
     @contextmanager
     def _properties(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -80,7 +80,7 @@ class Outlet:
             try:
                 produce(name, value, key, headers=headers)
             except BufferError:
-                _produce_when_there_is_room(producer, name, value, key, headers)
+                produce_when_there_is_room(producer, name, value, key, headers=headers)
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                     raise self._too_large(len(value), ledger) from None
@@ -142,13 +142,16 @@ def _chunks(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start, step)
 
 
-def _produce_when_there_is_room(
-    producer: Producer, topic: str, value: bytes, key: bytes | None, headers: Headers
-) -> None:
+def produce_when_there_is_room(producer: Producer, *message: Any, **further: Any) -> None:
+    """Produce a message, after some of those that wait were sent or given up if there are too many.
+
+    Raises:
+        KafkaException: the transaction has failed.
+    """
     while True:
-        producer.poll(_WAIT)
         try:
-            producer.produce(topic, value, key, headers=headers)
+            producer.produce(*message, **further)
         except BufferError:
-            continue
-        return
+            producer.poll(_WAIT)
+        else:
+            return

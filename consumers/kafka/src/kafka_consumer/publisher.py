@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from kafka_consumer.brokers import CALL_SECONDS, Brokers, is_permanent
 from kafka_consumer.errors import FencedError
-from kafka_consumer.messages import Outlet
+from kafka_consumer.messages import Outlet, produce_when_there_is_room
 from kafka_consumer.position import KEY, Position, read_position
 from stellar_arrow_client.policy import RetryPolicy
 
@@ -85,6 +85,7 @@ class Publisher:
         self._outlet: Outlet | None = None
         self._position: Position | None = None  # after what is in the transaction
         self._durable: int | None = None
+        self._before: str | None = None  # the instance that published before
         self._claimed = False
         self._pending: list[_Pending] = []
         self._began: float | None = None  # when the transaction was, None while there is none
@@ -105,7 +106,9 @@ class Publisher:
         """
         with self._brokers.errors(f"begin to publish to {self._name}"):
             self._renew(message_bytes)
-            return read_position(self._brokers, self._cursor_topic)
+            held = read_position(self._brokers, self._cursor_topic)
+        self._before = held.instance if held is not None else None
+        return held
 
     def claim(self, outlet: Outlet, position: Position) -> None:
         """Say durably that this run, ``position.instance``, publishes into ``outlet`` from now on.
@@ -195,7 +198,7 @@ class Publisher:
         producer, position = self._producer, self._position
         assert producer is not None
         assert position is not None
-        producer.produce(self._cursor_topic, position.to_json(), KEY, partition=0)
+        produce_when_there_is_room(producer, self._cursor_topic, position.to_json(), KEY, partition=0)
         producer.commit_transaction(self._patience)
         self._pending.clear()
         self._began = None
@@ -256,7 +259,9 @@ class Publisher:
         held = read_position(self._brokers, self._cursor_topic)
         assert self._position is not None
         # The brokers report a transaction that took too long in the same way as one that another publisher ended.
-        if self._claimed and (held is None or held.instance != self._position.instance):
+        # Until the claim is committed, the position must still be the one that it was made of.
+        found = held.instance if held is not None else None
+        if found != self._position.instance and (self._claimed or found != self._before):
             raise self._fenced()
         return held
 

@@ -57,6 +57,11 @@ class KafkaSink:
         self._publisher.claim(Outlet(topic, encoding, self._publication.key, headers), self._position)
         return self._position.next_ledger
 
+    @property
+    def topic(self) -> str:
+        """Where the messages go, once it is open."""
+        return self._position.topic
+
     def write(self, batch: pa.RecordBatch, cursor: Cursor) -> None:
         """Publish the rows of ledgers ``cursor.first`` to ``cursor.last``.
 

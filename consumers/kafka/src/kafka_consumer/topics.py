@@ -20,8 +20,9 @@ DEFAULT_TEMPLATE: Final = "stellar.{network}.{stream}"
 CURSOR_SUFFIX: Final = ".cursor"
 BATCH_OVERHEAD: Final = 512
 """What Kafka adds to a message in a batch of its own; more than it ever is."""
-LEAST_MESSAGE_BYTES: Final = 1000
-"""The least limit that librdkafka takes."""
+LEAST_MESSAGE_BYTES: Final = 1_000
+MOST_MESSAGE_BYTES: Final = 1_000_000_000
+"""The limits that librdkafka takes."""
 MAX_NAME: Final = 249 - len(CURSOR_SUFFIX)
 REACH_SECONDS: Final = 4.0
 _LOOK_SECONDS: Final = 0.5
@@ -67,7 +68,7 @@ class Topic:
     @property
     def message_bytes(self) -> int:
         """Of key, value and headers of one message, in a batch of its own."""
-        return max(LEAST_MESSAGE_BYTES, self.max_bytes - BATCH_OVERHEAD)
+        return min(max(self.max_bytes - BATCH_OVERHEAD, LEAST_MESSAGE_BYTES), MOST_MESSAGE_BYTES)
 
 
 def topic_name(template: str, network: str, stream: str, schema_version: str) -> str:
