@@ -34,7 +34,7 @@ from stellar_arrow_source.xdr import split_batch
 MAX_BATCH = 1 << 30
 """Most bytes that one file may hold once decompressed."""
 
-_READ_AHEAD_BYTES: Final = 16 << 20  # of decompressed ledgers, for each reader
+_READ_AHEAD_BYTES: Final = 16 << 20  # of decompressed ledgers, for all readers together
 _READ_AHEAD_FILES: Final = 16
 _CACHE_BYTES = 16 << 20
 _CHUNK: Final = 8 << 10  # of compressed bytes, between two looks at the size; a block of zstd expands to ≤ 128 KiB
@@ -75,6 +75,7 @@ class GalexieStore:
         self._cache: OrderedDict[int, _Reading] = OrderedDict()
         self._cached_bytes = 0
         self._lock = threading.Lock()
+        self._readers = 0
         self._oldest: tuple[float, Span] | None = None
 
     def bounds(self) -> Bounds:
@@ -89,6 +90,15 @@ class GalexieStore:
 
     def ledgers(self, start: int, end: int | None, stop: threading.Event) -> Iterator[RawLedger]:
         """See :meth:`stellar_arrow_source.ledgers.source.LedgerSource.ledgers`."""
+        with self._lock:
+            self._readers += 1
+        try:
+            yield from self._read(start, end, stop)
+        finally:
+            with self._lock:
+                self._readers -= 1
+
+    def _read(self, start: int, end: int | None, stop: threading.Event) -> Iterator[RawLedger]:
         ahead: deque[_Reading] = deque()
         upcoming, depth = self.layout.batch(start), 2
         while not stop.is_set() and (end is None or start <= end):
@@ -109,7 +119,8 @@ class GalexieStore:
                 ahead.clear()
                 upcoming, depth = self.layout.batch(start), 1
                 continue
-            depth = max(1, min(_READ_AHEAD_BYTES // _size(reading), _READ_AHEAD_FILES, 2 * depth))
+            room = _READ_AHEAD_BYTES // (_size(reading) * self._readers)
+            depth = max(1, min(room, _READ_AHEAD_FILES, 2 * depth))
             if start < batch[0].sequence:
                 raise GapError(f"{self.folder.where} begins with ledger {batch[0].sequence}, after ledger {start}")
             for ledger in batch[start - batch[0].sequence :]:
