@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from stellar_arrow_source.networks import KNOWN_NETWORKS
 from stellar_arrow_source.tables import STREAMS, prepare
 from stellar_arrow_source.xdr import code_cache
 from tests.ledgers.stores import made
-from tests.support.serving import TABLES, serving, wait_until
+from tests.support.serving import TABLES, Decoded, PlainDecoder, serving, wait_until
 
 LEDGER = b"a ledger"
 CHILD = """
@@ -167,6 +168,36 @@ def test_a_client_hears_the_server_while_its_stream_is_compiled(
     assert (sum(rows for rows, _, _ in heard), heard[-1][2]) == (40, 20)
 
 
+class Unhurried(PlainDecoder):
+    """Takes its time, as the real one does where something is left to be compiled."""
+
+    go_on: threading.Event
+
+    def decode(self, xdrs: Sequence[bytes]) -> Decoded:
+        if "numbers" in self._requests:
+            self.go_on.wait(60)
+        return super().decode(xdrs)
+
+
+def test_clients_hear_the_server_while_it_decodes_and_while_they_wait_for_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Unhurried, "go_on", threading.Event(), raising=False)
+    # Each bounded one is decoded by itself, more than there are threads to do it; the live ones share.
+    tickets = [*(f"numbers:{start}:20" for start in range(1, 11)), "numbers:1:", "numbers:1:"]
+    with serving(tables=TABLES._replace(decoder=Unhurried)) as service:  # type: ignore[arg-type]
+        client = flight.connect(service.location)
+        readers = [client.do_get(flight.Ticket(ticket.encode())) for ticket in tickets]
+        for heard in (reader.read_chunk() for reader in readers * 2):
+            assert heard.data.num_rows == 0
+        Unhurried.go_on.set()
+        for ticket, reader in zip(tickets, readers, strict=True):
+            first, rows = int(ticket.split(":")[1]), 0
+            while rows < 2 * (21 - first):
+                rows += reader.read_chunk().data.num_rows
+            reader.cancel()
+
+
 @pytest.fixture
 def records(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str, str]]:
     """A cache of code that holds nothing at first, for what has been prepared."""
@@ -193,6 +224,19 @@ def test_what_is_prepared_is_remembered_until_the_sources_change(
     assert unprepared() == [name for name in before if name not in done]
     monkeypatch.setattr(prepare, "_sources", lambda: "other sources")
     assert unprepared() == before
+
+
+def test_what_is_prepared_at_one_place_is_not_at_another(
+    records: set[tuple[str, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = Path(prepare.__file__).parent
+    for folder in (tables, tables.parent / "xdr"):
+        shutil.copytree(folder, tmp_path / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
+    digest = prepare._sources.__wrapped__
+    here = digest()
+    monkeypatch.setattr(prepare, "__file__", str(tmp_path / "tables" / "prepare.py"))
+    assert digest() != here
+    assert digest() == digest()
 
 
 def test_a_ledger_that_cannot_be_decoded_prepares_nothing(records: set[tuple[str, str, str]]) -> None:

@@ -35,9 +35,9 @@ def is_prepared(stream: str) -> bool:
 
 @cache
 def _sources() -> str:
-    """A digest of all that compiled code is made of."""
-    digest = sha256(f"{sys.version}, numba {numba.__version__}, {numba.config.BOUNDSCHECK}".encode())
+    """A digest of all that compiled code is made of, and of where it is: numba keeps that of each place by itself."""
     package = Path(__file__).parents[1]
+    digest = sha256(f"{sys.version}, numba {numba.__version__}, {numba.config.BOUNDSCHECK}, {package}".encode())
     for path in sorted(path for name in ("xdr", "tables") for path in (package / name).rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
