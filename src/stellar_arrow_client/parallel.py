@@ -6,8 +6,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -33,7 +33,7 @@ PART_BYTES: Final = 16 << 20
 """A part that has more is followed by smaller ones: all but the first wait in memory."""
 
 SERVER_BYTES, MOST_BYTES = 32 << 20, 256 << 20
-"""Rows that wait for their turn: for each server, and in all."""
+"""Rows that wait for their turn: of one reading for each server, and of all readings of a client."""
 
 ANSWER_SECONDS: Final = 5.0
 """How long a server may take to answer before another one is asked."""
@@ -96,6 +96,29 @@ class Server:
         return reader
 
 
+class Room:
+    """What all readings of a client may hold, in equal shares."""
+
+    def __init__(self) -> None:
+        self._readings = 0
+        self._lock = threading.Lock()
+
+    def share(self, servers: int) -> int:
+        """Bytes for one reading from so many servers."""
+        return min(SERVER_BYTES * servers, MOST_BYTES // max(1, self._readings))
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold the place of a reading."""
+        with self._lock:
+            self._readings += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._readings -= 1
+
+
 class Sharing(NamedTuple):
     """How a range can be shared.
 
@@ -104,12 +127,14 @@ class Sharing(NamedTuple):
         schema: of the batches.
         servers: that share it, at least two.
         asked: the server that was asked, which serves what the others cannot.
+        room: of the client.
     """
 
     last: int
     schema: pa.Schema
     servers: Sequence[Server]
     asked: Server
+    room: Room
 
 
 def read_shared(
@@ -136,7 +161,8 @@ def read_shared(
         reading = _Reading(replace(request, end=sharing.last), sharing, most, idle_timeout)
         done, patiently = sharing.last, False
         try:
-            yield from reading.batches(stop, heartbeats, on_reconnect)
+            with sharing.room.taken():
+                yield from reading.batches(stop, heartbeats, on_reconnect)
         except LimitError as error:
             log.warning("reading %s from one server only: %s", request.stream, error)
             request = request.resumed_at(reading.position)
@@ -177,7 +203,6 @@ class _Reading:
         self._request = request
         self._sharing = sharing
         self._lanes = min(most, len(sharing.servers))
-        self._room = min(SERVER_BYTES * self._lanes, MOST_BYTES)
         self._once = RetryPolicy(retry_for=0, first_tries=1, connect_timeout=ANSWER_SECONDS, idle_timeout=idle_timeout)
         self._changed = threading.Condition()
         self._ended = threading.Event()
@@ -319,7 +344,7 @@ class _Reading:
             self._changed.wait_for(
                 lambda: (
                     self._ended.is_set()
-                    or self._held_bytes + batch.nbytes <= self._room
+                    or self._held_bytes + batch.nbytes <= self._sharing.room.share(self._lanes)
                     or (part is self._parts[0] and not part.batches)
                 )
             )

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import pyarrow.flight as flight
 
 from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
-from stellar_arrow_client.parallel import LEAST_LEDGERS, MARGIN_LEDGERS, Server, Sharing
+from stellar_arrow_client.parallel import LEAST_LEDGERS, MARGIN_LEDGERS, Room, Server, Sharing
 from stellar_arrow_client.request import MAX_LEDGER, StreamRequest
 from stellar_arrow_client.transport import Address, authorization, connect, typed_error
 
@@ -58,6 +58,7 @@ class Servers:
         self._others: dict[Address, Server] = {}
         self._connections: list[flight.FlightClient] = []
         self._lock = threading.Lock()
+        self._room = Room()
 
     def close(self) -> None:
         """Close the connections."""
@@ -82,7 +83,7 @@ class Servers:
         last = min(request.end or MAX_LEDGER, latest - MARGIN_LEDGERS)
         if last - request.start + 1 < LEAST_LEDGERS:
             return None
-        return Sharing(last, info.schema, servers, self._asked)
+        return Sharing(last, info.schema, servers, self._asked, self._room)
 
     def _named(self, endpoints: Sequence[flight.FlightEndpoint]) -> list[Server]:
         """The servers that the endpoints are to be fetched from in the first place."""

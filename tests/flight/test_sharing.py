@@ -187,6 +187,16 @@ def test_no_more_is_held_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch)
         wait_until(lambda: one.reading + two.reading == 0)
 
 
+def test_all_streams_of_a_client_share_its_room() -> None:
+    room = parallel.Room()
+    assert room.share(2) == 2 * parallel.SERVER_BYTES
+    with ExitStack() as stack:
+        for _ in range(16):
+            stack.enter_context(room.taken())
+        assert 16 * room.share(8) == parallel.MOST_BYTES
+    assert room.share(64) == parallel.MOST_BYTES
+
+
 def test_a_stream_that_is_closed_or_stopped_ends_everywhere() -> None:
     one, two = source(), source()
     endless = StreamRequest("numbers", 10, LATEST)
