@@ -17,8 +17,10 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from consumers.postgres.tests.made import made_tables
+from consumers.postgres.tests.made import corpus_tables, made_tables
+from consumers.postgres.tests.support import Command, Reader
 from stellar_arrow_client.testing import FakeServer
+from tests.support.corpus import requires_corpus
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import CuttableProxy
 
@@ -45,27 +47,42 @@ def slow(tables) -> Iterator[FakeServer]:
 
 @pytest.mark.timeout(600 + 30 * KILLS + LEDGERS // 10)
 def test_kills(command, reader, slow, tables) -> None:
+    _kill(command, reader, slow, tables, range(FIRST, LAST + 1))
+
+
+@requires_corpus
+@pytest.mark.timeout(600 + 30 * KILLS)
+def test_kills_over_the_corpus(command, reader) -> None:
+    last, tables = corpus_tables(STREAMS)
+    with FakeServer(tables, 1, last, ledgers_per_batch=2, delay=0.005) as slow:
+        _kill(command, reader, slow, tables, range(1, last + 1))
+
+
+def _kill(
+    command: Command, reader: Reader, slow: FakeServer, tables: dict[str, pa.Table], first: int, last: int
+) -> None:
     """In turn with one range, several, and partitions; spread over start, stream and commit by a seeded chance."""
     chance = random.Random(53312000)
-    counts = [0]
+    first, last = ledgers[0], ledgers[-1]
+    counts, total = [0], len(ledgers) * len(STREAMS)
     for number in range(KILLS):
         writers = ("--writers", 1 + number % 3)
-        with command.start(slow.address, FIRST, LAST, *OFTEN, *writers, "--partition-ledgers", 250) as process:
+        with command.start(slow.address, first, last, *OFTEN, *writers, "--partition-ledgers", 250) as process:
             if number % 4 == 3:  # while it begins
                 time.sleep(chance.random() * 1.5)
             else:
-                wanted = counts[-1] + chance.randrange(1, 2 * LEDGERS // (KILLS + 1))
+                wanted = counts[-1] + chance.randrange(1, total // (KILLS + 1))
                 reader.wait_until(lambda: reader.count(*STREAMS) >= wanted, SECONDS)  # noqa: B023
                 time.sleep(chance.random() * 0.1)
             process.kill()
             _, said = process.communicate(timeout=SECONDS)
         assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {said}"
         counts.append(reader.count(*STREAMS))
-        assert counts[-2] <= counts[-1] < 2 * LEDGERS
+        assert counts[-2] <= counts[-1] < total
     slow.delay, slow.ledgers_per_batch = 0, 100
-    command(slow.address, FIRST, LAST, *OFTEN, "--writers", 2)
+    command(slow.address, first, last, *OFTEN, "--writers", 2)
     for stream in STREAMS:
-        assert reader.ledgers(stream) == [(FIRST, LAST)]
+        assert reader.ledgers(stream) == [(first, last)]
         reader.check(stream, tables[stream])
 
 
