@@ -58,9 +58,7 @@ def test_kills_over_the_corpus(command, reader) -> None:
         _kill(command, reader, slow, tables, range(1, last + 1))
 
 
-def _kill(
-    command: Command, reader: Reader, slow: FakeServer, tables: dict[str, pa.Table], first: int, last: int
-) -> None:
+def _kill(command: Command, reader: Reader, slow: FakeServer, tables: dict[str, pa.Table], ledgers: range) -> None:
     """In turn with one range, several, and partitions; spread over start, stream and commit by a seeded chance."""
     chance = random.Random(53312000)
     first, last = ledgers[0], ledgers[-1]
