@@ -55,6 +55,7 @@ class Command:
     search: OpenSearchServer
     prefix: str
     env: dict[str, str] = field(default_factory=dict)
+    seconds: float = 180
 
     def line(self, server: str, *arguments: object, url: str | None = None) -> list[str]:
         options = ["--prefix", self.prefix, "--progress", "none", "--setting", "index.number_of_replicas=0"]
@@ -69,7 +70,7 @@ class Command:
             env=self._environment(),
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=self.seconds,
             check=False,
         )
         assert done.returncode == code, f"exit code {done.returncode} instead of {code}: {done.stderr}"

@@ -27,7 +27,7 @@ LAST = FIRST + LEDGERS - 1
 STREAMS = ("payments", "ttp_events")
 OFTEN = (
     *("--stream", ",".join(STREAMS), "--checkpoint-seconds", 0.05, "--bulk-bytes", 65536),
-    *("--index-ledgers", 150, "--log-level", "warning"),
+    *("--index-ledgers", LEDGERS // 3 + 1, "--log-level", "warning"),
 )
 SECONDS = 60
 
@@ -66,7 +66,7 @@ def test_kills(command, slow, tables) -> None:
             _, said = process.communicate(timeout=SECONDS)
         assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {said}"
         slow.wait_until_idle(SECONDS)
-    slow.delay, slow.ledgers_per_batch = 0, 100
+    slow.delay, slow.ledgers_per_batch, command.seconds = 0, 100, 180 + LEDGERS / 10
     command(slow.address, FIRST, LAST, *OFTEN)
     check(command, tables)
 
