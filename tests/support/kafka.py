@@ -92,7 +92,9 @@ transaction.state.log.min.isr=1
 """
         )
         identity = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self._run("kafka.tools.StorageTool", "format", "--standalone", "-t", identity, "-c", str(self._config)).wait()
+        format_ = ("format", "--standalone", f"--cluster-id={identity}", "--config", str(self._config))
+        code = self._run("kafka.tools.StorageTool", *format_).wait(SECONDS)
+        assert code == 0, f"Kafka cannot format its storage: {self._log.read_text()}"
         self.process = self.start().process
 
     def start(self) -> Self:
