@@ -102,7 +102,7 @@ class ObjectAddress:
             os.environ.get("AWS_ENDPOINT_URL_S3"),
             os.environ.get("AWS_ENDPOINT_URL"),
         )
-        return next((address.startswith("http://") for address in named if address), False)
+        return any(address.startswith("http://") for address in named if address)
 
     @property
     def library_options(self) -> dict[str, str]:

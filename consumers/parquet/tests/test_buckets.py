@@ -157,12 +157,15 @@ def test_a_bucket_that_does_not_exist(url: str, server, command) -> None:
     assert "there is no bucket for s3://no-such-bucket/a" in said
 
 
-def test_a_storage_that_cannot_be_reached(url: str, server, command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_that_cannot_be_reached(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("stellar_arrow_client.object_storage.time.sleep", waits.append)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        said = command(server.address, url, 100, 110, code=3).stderr
-    assert "run the same command again: it goes on where it stopped" in said
+        with pytest.raises(UnavailableError, match="run the same command again: it goes on where it stopped"):
+            Archive(Bucket(ObjectAddress.parse(url)))
+    assert 10 < sum(waits) < 30
 
 
 def noise(rows: int, ledger: int) -> pa.RecordBatch:
