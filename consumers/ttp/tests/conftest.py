@@ -1,12 +1,24 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from consumers.ttp.tests.serving import serve_store
+
 NODE = Path(__file__).parent / "node"
 INSTALLED = Path(__file__).parents[3] / ".test-servers" / "grpc-js"
+
+
+@pytest.fixture(scope="session")
+def address_of() -> Iterator[Callable[[str], str]]:
+    """Stores of the corpus by name, each served from when it is first asked for."""
+    with ExitStack() as stack:
+        yield cache(lambda store: stack.enter_context(serve_store(store)))
 
 
 @pytest.fixture(scope="session")

@@ -5,20 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import pytest
 from ttp_processor.balances import EVENT_COLUMNS, Balances, RangeSink
+from ttp_processor.cli import command
 from ttp_processor.conservation import EntryDeltas, differences, requests
 from ttp_processor.selection import Selection
 
 from consumers.ttp.tests.made import made_table
 from consumers.ttp.tests.oracle import Event, events_of_store
-from consumers.ttp.tests.processes import BIN, ENV, SECONDS
-from consumers.ttp.tests.serving import serve_store
 from stellar_arrow_client import Client, StreamRequest
 from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_client.request import Cursor
@@ -57,14 +55,25 @@ def changes_of(events: list[Event]) -> Changes:
     return found
 
 
-def balances(*arguments: object) -> subprocess.CompletedProcess[str]:
-    line = [str(BIN / "ttp-processor"), "balances", *map(str, arguments), "--progress", "none"]
-    return subprocess.run(line, capture_output=True, text=True, timeout=SECONDS, env=ENV, check=False)
+Answer = tuple[int | str | None, str, str]
+"""Exit code, standard output and standard error."""
+
+
+@pytest.fixture
+def balances(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """The command, in this process."""
+
+    def run(*arguments: object) -> Answer:
+        with pytest.raises(SystemExit) as left:
+            command.main(["balances", *map(str, arguments), "--progress", "none"], prog_name="ttp-processor")
+        return left.value.code, *capfd.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="module", params=RANGES)
-def store(request: pytest.FixtureRequest) -> Iterator[tuple[str, Client]]:
-    with serve_store(request.param) as address, Client(address) as client:
+def store(request: pytest.FixtureRequest, address_of: Callable[[str], str]) -> Iterator[tuple[str, Client]]:
+    with Client(address_of(request.param)) as client:
         yield request.param, client
 
 
@@ -182,14 +191,15 @@ def test_a_range_that_failed_gives_nothing() -> None:
     assert (taken, sink.checkpoint()) == ([batch], None)
 
 
-def test_formats() -> None:
+def test_formats(balances: Callable[..., Answer]) -> None:
     with FakeServer({"ttp_events": made_table(1000, 1050)}, 1000, 1050) as server:
-        shown = {name: balances(server.address, 1000, 1050, "--format", name) for name in ("json", "csv", "table")}
-    assert {done.returncode for done in shown.values()} == {0}
-    by_json = [json.loads(line) for line in shown["json"].stdout.splitlines()]
-    assert by_json == list(csv.DictReader(io.StringIO(shown["csv"].stdout)))
+        shown = [balances(server.address, 1000, 1050, "--format", name) for name in ("json", "csv", "table")]
+    assert {code for code, _, _ in shown} == {0}
+    as_json, as_csv, as_table = (output for _, output, _ in shown)
+    by_json = [json.loads(line) for line in as_json.splitlines()]
+    assert by_json == list(csv.DictReader(io.StringIO(as_csv)))
     assert by_json == sorted(by_json, key=lambda row: (row["asset"], row["holder"]))
-    lines = [line.split() for line in shown["table"].stdout.splitlines()]
+    lines = [line.split() for line in as_table.splitlines()]
     assert lines[0] == list(by_json[0])
     assert [[cell.replace(",", "") for cell in line] for line in lines[1:]] == [list(row.values()) for row in by_json]
     for row in by_json:
@@ -197,25 +207,24 @@ def test_formats() -> None:
 
 
 @requires_corpus
-def test_the_check_of_the_command(store: tuple[str, Client]) -> None:
+def test_the_check_of_the_command(store: tuple[str, Client], balances: Callable[..., Answer]) -> None:
     name, client = store
     first, last = RANGES[name][-1]
-    done = balances(client.address, first, last, "--check", "--format", "csv")
-    assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    code, output, said = balances(client.address, first, last, "--check", "--format", "csv")
+    assert code == 0, said
+    rows = list(csv.DictReader(io.StringIO(output)))
     others = [row for row in rows if row["holder"].startswith("C") or len(row["asset"].partition(":")[0]) == 56]
     told = f"{len(rows) - len(others)} balances agree with the ledger's entries; {len(others)} have no such entry"
-    assert told in done.stderr
+    assert told in said
 
 
 @requires_corpus
-def test_a_difference_is_exit_code_4(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_difference_is_exit_code_4(
+    address_of: Callable[[str], str], balances: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An event is lost on the way to the sums."""
-    from ttp_processor.cli import command
-
     add = Balances.add
     monkeypatch.setattr(Balances, "add", lambda self, batch: add(self, batch.slice(1)))
-    with serve_store("pubnet") as address, pytest.raises(SystemExit) as left:
-        command.main(["balances", address, "30820015", "30820015", "--check", "-q"], prog_name="ttp-processor")
-    assert left.value.code == 4
-    assert "error: 1 balances differ from the ledger's entries" in capfd.readouterr().err
+    code, _, said = balances(address_of("pubnet"), 30820015, 30820015, "--check", "-q")
+    assert code == 4
+    assert "error: 1 balances differ from the ledger's entries" in said

@@ -18,7 +18,6 @@ from ttp_processor.selection import Selection
 from consumers.ttp.tests.made import ISSUER, account, claimable_balance, made_table
 from consumers.ttp.tests.oracle import check, event_of_message, events_of_store
 from consumers.ttp.tests.processes import BIN, ENV, SECONDS
-from consumers.ttp.tests.serving import serve_store
 from stellar_arrow_client import Client, StreamRequest
 from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_client.testing import FakeServer
@@ -40,9 +39,8 @@ def made() -> Iterator[FakeServer]:
 
 
 @pytest.fixture(scope="module")
-def pubnet() -> Iterator[str]:
-    with serve_store("pubnet") as address:
-        yield address
+def pubnet(address_of: Callable[[str], str]) -> str:
+    return address_of("pubnet")
 
 
 @requires_corpus

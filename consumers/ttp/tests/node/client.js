@@ -1,7 +1,7 @@
 "use strict";
 // A client of EventService, as one writes it with grpc-js: prints each event as a line of JSON.
 //
-//   node client.js ADDRESS START END            one call; its status goes to stderr as a line of JSON
+//   node client.js ADDRESS START END …          a call for each pair; its status goes to stderr as a line of JSON
 //   node client.js ADDRESS START follow LAST    follows the network until an event of a ledger after LAST comes;
 //                                               after a break it asks again, for the first ledger that may be incomplete
 //
@@ -27,13 +27,14 @@ const client = new EventService(address, grpc.credentials.createInsecure(), {
 
 const print = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
 
-function once() {
+function ask(start, end, ...others) {
   const call = client.GetTTPEvents({ start_ledger: Number(start), end_ledger: Number(end) });
   call.on("data", print);
   call.on("error", () => {}); // its status tells
   call.on("status", ({ code, details }) => {
     process.stderr.write(`${JSON.stringify({ code: grpc.status[code], details })}\n`);
-    process.exitCode = code === grpc.status.OK ? 0 : 1;
+    if (code !== grpc.status.OK) process.exitCode = 1;
+    else if (others.length > 0) ask(...others);
   });
 }
 
@@ -63,4 +64,4 @@ function follow(from) {
 }
 
 if (end === "follow") follow(Number(start));
-else once();
+else ask(...process.argv.slice(3));
