@@ -138,8 +138,8 @@ def test_transactions_that_the_brokers_give_up(kafka, tables, template, monkeypa
     monkeypatch.setattr(publisher, "ORPHAN_SECONDS", 0.5)
     table = tables["payments"]
     sink = open_sink(kafka, template, table, address=kafka.cuttable)
-    for first in range(FIRST, LAST + 1, 200):
-        write(sink, table, first, min(first + 199, LAST), commit=False)
+    for first in range(FIRST, LAST + 1, 300):
+        write(sink, table, first, min(first + 299, LAST), commit=False)
         kafka.proxy.cut()
         time.sleep(2.5)
         kafka.proxy.mend()

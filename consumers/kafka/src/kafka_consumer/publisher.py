@@ -278,7 +278,7 @@ class Publisher:
             "transactional.id": self._name,
             "transaction.timeout.ms": int((ORPHAN_SECONDS + 2 * self._settings.transaction_seconds) * 1000),
             "compression.type": self._settings.compression,
-            "linger.ms": 20,
+            "linger.ms": 100,  # commits do not wait for it
             "partitioner": "murmur2_random",  # that of Java clients
             "queue.buffering.max.kbytes": max(self._settings.memory, 2 * message_bytes) // 1024,
             "queue.buffering.max.messages": MAX_ROWS,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from dataclasses import replace
 
 import pyarrow as pa
 
 from kafka_consumer.brokers import Brokers
 from kafka_consumer.encodings import ENCODINGS
-from kafka_consumer.errors import FencedError
+from kafka_consumer.errors import BrokersUnavailableError, FencedError
 from kafka_consumer.messages import HEADERS_BYTES, Outlet
 from kafka_consumer.planning import Publication, check_topic, decide, inspect, network_of, said
 from kafka_consumer.publisher import Publisher, Settings
@@ -16,6 +18,8 @@ from kafka_consumer.topics import Topics
 from stellar_arrow_client.checkpoint import Checkpoint
 from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_client.request import Cursor, StreamRequest
+
+log = logging.getLogger(__name__)
 
 
 class KafkaSink:
@@ -32,9 +36,24 @@ class KafkaSink:
 
         Raises:
             TopicMismatchError: the topic holds something else.
-            BrokersUnavailableError, BrokerAuthenticationError: see there.
+            BrokersUnavailableError: they did not come back in time.
+            BrokerAuthenticationError: they refuse the credentials.
         """
         self._schema, self._request = schema, request
+        deadline = time.monotonic() + self._settings.retry.retry_for
+        for wait in self._settings.retry.waits():
+            try:
+                self._begin(schema, request)
+                break
+            except BrokersUnavailableError as error:
+                self.close(complete=False)
+                if time.monotonic() >= deadline:
+                    raise
+                log.warning("trying again: %s", error)
+                time.sleep(wait)
+        return self._position.next_ledger
+
+    def _begin(self, schema: pa.Schema, request: StreamRequest) -> None:
         topics = Topics(self._brokers)
         # Looked at first, so that no other publisher is ended for nothing.
         planned = inspect(self._brokers, topics, self._publication, schema, request)
@@ -55,7 +74,6 @@ class KafkaSink:
             "stream": request.stream,
         }
         self._publisher.claim(Outlet(topic, encoding, self._publication.key, headers), self._position)
-        return self._position.next_ledger
 
     @property
     def topic(self) -> str:
@@ -88,5 +106,6 @@ class KafkaSink:
 
     def close(self, *, complete: bool = True) -> None:
         """End the publisher; what was not committed never becomes visible."""
-        if self._publisher is not None:
-            self._publisher.close()
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            publisher.close()
