@@ -70,7 +70,10 @@ def _kill(command: Command, reader: Reader, slow: FakeServer, tables: dict[str, 
                 time.sleep(chance.random() * 1.5)
             else:
                 wanted = counts[-1] + chance.randrange(1, total // (KILLS + 1))
-                reader.wait_until(lambda: reader.count(*STREAMS) >= wanted, SECONDS)  # noqa: B023
+                reader.wait_until(
+                    lambda: process.poll() is not None or reader.count(*STREAMS) >= wanted,  # noqa: B023
+                    SECONDS,
+                )
                 time.sleep(chance.random() * 0.1)
             process.kill()
             _, said = process.communicate(timeout=SECONDS)

@@ -18,7 +18,7 @@ from postgres_consumer.tables import Table
 
 RUN: Final = 0
 WRITER: Final = 1
-PATIENCE_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.1
 
 
