@@ -388,3 +388,50 @@ def test_numbers_that_tables_lack_stay_exact() -> None:
 def test_types_that_no_table_holds_exactly_are_refused(kind: pa.DataType) -> None:
     with pytest.raises(ArchiveMismatchError, match="no table can hold the column odd, of type"):
         table_schema(pa.schema([("odd", pa.list_(kind))]))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_all_commands_on_a_table(tmp_path: Path, form: str, server, command) -> None:
+    """Several streams, each a table of its own."""
+    often = ["--format", form, "--stream", "samples,payments", "--max-file-size", "4KB"]
+    said = command(server.address, tmp_path, 100, 160, *often)
+    assert said.stdout == f"{tmp_path}/samples\n{tmp_path}/payments\n"
+    assert command(server.address, tmp_path, 100, 160, *often).stderr.count("already complete") == 2
+    command(server.address, tmp_path, 200, 230, *often)
+    command("verify", tmp_path)
+    assert command("gaps", tmp_path, code=4).stdout == "payments\t161:199\nsamples\t161:199\n"
+    info = command("info", tmp_path / "payments").stdout
+    assert f"format:    {form}\n" in info
+    assert "92 (100 to 160, 200 to 230)" in info
+    assert "files merged into" in command("optimize", tmp_path).stderr
+    listed = command("prune", tmp_path / "payments", "--older-than", "2024-08-31", "--dry-run").stdout
+    assert command("prune", tmp_path / "payments", "--older-than", "2024-08-31").stdout == listed
+    assert "date=2024-08-30" in listed
+    assert "0 files would be deleted" in command("vacuum", tmp_path, "--dry-run").stderr
+    command("verify", tmp_path)
+    refused = command(server.address, tmp_path / "payments", 100, 500, code=2)
+    assert f"is an archive of the format {form}; give --format {form}" in refused.stderr
+    refused = command(server.address, tmp_path / "new", 100, 500, "--format", form, "--partition", "ledgers:64", code=2)
+    assert "partitioned by day or not at all" in refused.stderr
+
+
+def test_commands_of_tables_on_plain_files(tmp_path: Path, server, command) -> None:
+    command(server.address, tmp_path, 100, 120)
+    for name in ("optimize", "vacuum"):
+        assert f"is no table: {name} is for --format delta and iceberg" in command(name, tmp_path, code=2).stderr
+
+
+@pytest.mark.parametrize("catalog", ["ftp://host/catalog", "https://me:secret@host/catalog"])
+def test_catalogs_that_make_no_sense(tmp_path: Path, server, command, catalog: str) -> None:
+    pytest.importorskip("pyiceberg")
+    said = command(server.address, tmp_path, 100, 120, "--format", "iceberg", "--catalog", catalog, code=2).stderr
+    assert "a catalog is one of http, https, sqlite, without credentials" in said
+    assert "secret" not in said
+
+
+@requires_s3
+def test_a_bucket_needs_a_catalog(s3: S3Server, server, command) -> None:
+    pytest.importorskip("pyiceberg")
+    command.env = s3.environment
+    said = command(server.address, "s3://private/uncatalogued", 100, 120, "--format", "iceberg", code=2).stderr
+    assert "needs a catalog: give --catalog" in said

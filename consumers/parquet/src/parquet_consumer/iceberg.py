@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,11 +26,13 @@ from parquet_consumer.storage import Storage
 from parquet_consumer.table_types import table_schema
 from parquet_consumer.tables import ARCHIVE_PROPERTY, DAY, Change, ConflictError, Table, TableFile
 from stellar_arrow_client.checkpoint import sync_folder
+from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_client.object_storage import first_line
 
 CATALOG_NAME: Final = "_catalog.db"
 _LEDGERS, _COMMIT = "stellar-arrow.ledgers", "stellar-arrow.commit"
 _CATALOG: Final = "stellar"
+_CATALOGS: Final = {"http": "rest", "https": "rest", "sqlite": "sql"}
 _FULL: Final = 0.75
 """The share of the wanted size from which on a file is left as it is."""
 
@@ -310,14 +313,19 @@ def _own_catalog(storage: Storage) -> str:
 def _open_catalog(address: str, storage: Storage) -> Any:
     from pyiceberg.catalog import load_catalog
 
+    kind = address.partition(":")[0]
+    if "://" in address and (kind not in _CATALOGS or "@" in urlsplit(address).netloc):
+        raise InvalidRequestError(
+            f"a catalog is one of {', '.join(_CATALOGS)}, without credentials, or a name: put them into "
+            "PYICEBERG_CATALOG__STELLAR__CREDENTIAL, …__TOKEN or ~/.pyiceberg.yaml"
+        )
     properties = _file_options(storage)
     try:
-        if address.startswith("sqlite:"):
+        if "://" not in address:
+            return load_catalog(address, **properties)
+        if kind == "sqlite":
             Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-            return load_catalog(_CATALOG, type="sql", uri=address, **properties)
-        if "://" in address:
-            return load_catalog(_CATALOG, type="rest", uri=address, **properties)
-        return load_catalog(address, **properties)
+        return load_catalog(_CATALOG, type=_CATALOGS[kind], uri=address, **properties)
     except Exception as error:
         raise StorageUnavailableError(f"the catalog {address} cannot be used: {first_line(error)}") from error
 
