@@ -24,6 +24,7 @@ from parquet_consumer.upkeep import table_faults
 
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import sample_table
+from stellar_arrow_source.tables import STREAMS
 from tests.support.lake import Place, same_rows
 from tests.support.object_storage import S3Server, requires_s3
 
@@ -380,6 +381,19 @@ def test_numbers_that_tables_lack_stay_exact() -> None:
     assert stored["i128"] == [i128, None]
     assert stored["members"] == [[{"small": 2**32 - 1, "large": "9" * 40}], None]
     assert stored["paris"] == [datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), None]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_table_of_every_stream(tmp_path: Path, form: str) -> None:
+    """With all columns, also those that must be asked for."""
+    pytest.importorskip({"delta": "deltalake", "iceberg": "pyiceberg"}[form])
+    for stream in STREAMS:
+        schema = stream.schema([column.name for column in stream.columns], None)
+        archive = Archive(Place(tmp_path, None, stream.name).storage, Format(form), stream.name)
+        ParquetSink(archive, Partitioning.parse("hive"), FileOptions()).open(schema, StreamRequest(stream.name, 1, 2))
+        archive.close()
+        assert archive.records.archive is not None
+        assert [text.split(" ")[0] for text in archive.records.archive.columns] == schema.names
 
 
 @pytest.mark.parametrize(
