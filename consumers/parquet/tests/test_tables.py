@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -441,6 +442,16 @@ def test_catalogs_that_make_no_sense(tmp_path: Path, server, command, catalog: s
     said = command(server.address, tmp_path, 100, 120, "--format", "iceberg", "--catalog", catalog, code=2).stderr
     assert "a catalog is one of http, https, sqlite, without credentials" in said
     assert "secret" not in said
+
+
+def test_a_catalog_that_cannot_be_used(tmp_path: Path, server, command) -> None:
+    pytest.importorskip("pyiceberg")
+    (tmp_path / "catalog.db").write_bytes(b"no database" * 100)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        for catalog in (f"sqlite:///{tmp_path}/catalog.db", f"http://127.0.0.1:{silent.getsockname()[1]}"):
+            arguments = (server.address, tmp_path / "table", 100, 120, "--format", "iceberg", "--catalog", catalog)
+            assert f"the catalog {catalog} cannot be used" in command(*arguments, code=3).stderr
 
 
 @requires_s3

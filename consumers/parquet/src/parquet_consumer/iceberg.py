@@ -68,12 +68,15 @@ class Iceberg(Table):
         return {"format": ICEBERG, "catalog": self._address, "table": ".".join(self._identifier)}
 
     def _load(self) -> tuple[str, int | None, Iterable[tuple[int, int]]] | None:
-        from pyiceberg.exceptions import NoSuchTableError
+        from pyiceberg.exceptions import NoSuchTableError, RESTError
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             self._table = self._catalog.load_table(self._identifier)
         except NoSuchTableError:
             return None
+        except (RESTError, SQLAlchemyError) as error:
+            raise _unusable(self._address, error) from error
         # Else the library would repeat a refused commit on top of a version that was not looked at here.
         self._table.metadata.properties["commit.retry.num-retries"] = "0"
         properties = self._table.properties
@@ -112,6 +115,7 @@ class Iceberg(Table):
 
     def _commit(self, change: Change) -> None:
         from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException, RESTError
+        from sqlalchemy.exc import SQLAlchemyError
 
         ranges = list(self.covered)
         described = {}
@@ -128,7 +132,7 @@ class Iceberg(Table):
                 else:
                     path = f"{_location(self.storage)}/{change.file[0].path}"
                     transaction.add_files([path], described, check_duplicate_files=False)
-        except (CommitFailedException, CommitStateUnknownException, RESTError) as error:
+        except (CommitFailedException, CommitStateUnknownException, RESTError, SQLAlchemyError) as error:
             raise ConflictError(first_line(error)) from error
         self._sync()
 
@@ -327,7 +331,14 @@ def _open_catalog(address: str, storage: Storage) -> Any:
             Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         return load_catalog(_CATALOG, type=_CATALOGS[kind], uri=address, **properties)
     except Exception as error:
-        raise StorageUnavailableError(f"the catalog {address} cannot be used: {first_line(error)}") from error
+        raise _unusable(address, error) from error
+
+
+def _unusable(address: str, error: Exception) -> StorageUnavailableError:
+    reason = first_line(error).rstrip(".")
+    return StorageUnavailableError(
+        f"the catalog {address} cannot be used: {reason}; check it and run the same command again"
+    )
 
 
 def _file_options(storage: Storage) -> dict[str, str]:
