@@ -82,7 +82,12 @@ class Reader:
     def count(self, *tables: str) -> int:
         """How many ledgers the checkpoints of some tables have in all; 0 while there is no checkpoint."""
         try:
-            return sum(last - first + 1 for table in tables for first, last in self.ledgers(table))
+            [(found,)] = self.query(
+                sql.SQL(
+                    "SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM {}, unnest(ledgers) r WHERE table_name = ANY({})"
+                ).format(sql.Identifier(self.schema, "stellar_arrow_checkpoints"), list(tables))
+            )
+            return int(found)
         except psycopg.errors.UndefinedTable:
             return 0
 

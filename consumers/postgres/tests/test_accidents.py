@@ -54,7 +54,7 @@ def test_kills(command, reader, slow, tables) -> None:
 @pytest.mark.timeout(600 + 30 * KILLS)
 def test_kills_over_the_corpus(command, reader) -> None:
     last, tables = corpus_tables(STREAMS)
-    with FakeServer(tables, 1, last, ledgers_per_batch=2, delay=0.005) as slow:
+    with FakeServer(tables, 1, last, ledgers_per_batch=1, delay=0.02) as slow:
         _kill(command, reader, slow, tables, range(1, last + 1))
 
 
@@ -69,7 +69,7 @@ def _kill(command: Command, reader: Reader, slow: FakeServer, tables: dict[str, 
             if number % 4 == 3:  # while it begins
                 time.sleep(chance.random() * 1.5)
             else:
-                wanted = counts[-1] + chance.randrange(1, total // (KILLS + 1))
+                wanted = counts[-1] + chance.randrange(1, total // (3 * (KILLS + 1)))
                 reader.wait_until(
                     lambda: process.poll() is not None or reader.count(*STREAMS) >= wanted,  # noqa: B023
                     SECONDS,
