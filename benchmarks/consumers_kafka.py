@@ -81,8 +81,8 @@ def _produce(topics: _Topics, data: Data, encoding: str) -> Callable[[], None]:
     messages = [value for part in data.parts for value in made.encode(part.batch).values]
 
     def write() -> None:
-        settings = {"transactional.id": topics.name, "compression.type": "zstd", "linger.ms": 20}
-        room = {"queue.buffering.max.messages": TRANSACTION, "delivery.report.only.error": True}
+        settings = {"transactional.id": topics.name, "compression.type": "zstd", "compression.level": 1}
+        room = {"linger.ms": 100, "queue.buffering.max.messages": TRANSACTION, "delivery.report.only.error": True}
         producer = Producer({"bootstrap.servers": topics.address, **settings, **room})
         producer.init_transactions()
         headers = [("ledger", b"53312000"), ("schema-version", b"1"), ("network", b"pubnet"), ("stream", b"payments")]
