@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import resource
 import sys
 from functools import cache
@@ -29,7 +28,8 @@ _MOST_MEMORY = 400 << 10  # KiB, as ru_maxrss counts on Linux
 def is_prepared(stream: str) -> bool:
     """Whether a process has prepared the stream before, with the same sources on the same kind of processor."""
     return (
-        numba.config.DISABLE_JIT or code_cache.load(f"prepared {stream}", _sources(), platform.processor()) is not None
+        numba.config.DISABLE_JIT
+        or code_cache.load(f"prepared {stream} of {_sources()}", *code_cache.processor()) is not None
     )
 
 
@@ -50,7 +50,7 @@ def serve(requests: IO[bytes], answers: IO[bytes], passphrase: str | None) -> in
         name = line.decode().strip()
         with contextlib.suppress(StellarArrowError):  # whoever decodes the ledger is told
             LedgerDecoder({name: None}, passphrase=passphrase).decode([ledger])
-            code_cache.store(f"prepared {name}", _sources(), platform.processor(), b"done")
+            code_cache.store(f"prepared {name} of {_sources()}", *code_cache.processor(), b"done")
         answers.write(line)
         answers.flush()
         if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _MOST_MEMORY:

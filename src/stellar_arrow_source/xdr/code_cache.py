@@ -14,7 +14,17 @@ from hashlib import sha256
 from pathlib import Path
 
 import llvmlite
+import llvmlite.binding as llvm
 import numba
+
+
+def processor() -> tuple[str, str]:
+    """Name and features of the processor that code is compiled for: this one, or what NUMBA_CPU_NAME says."""
+    name, features = numba.config.CPU_NAME, numba.config.CPU_FEATURES
+    return (
+        name or llvm.get_host_cpu_name(),
+        llvm.get_host_cpu_features().flatten() if features is None else features,
+    )
 
 
 def _path(text: str, cpu: str, features: str) -> Path:

@@ -81,7 +81,7 @@ def _compile(text: str) -> llvm.ExecutionEngine:
     """Compile LLVM assembly, or take the code from the cache of an earlier process."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    cpu, features = code_cache.processor()
     target = partial(llvm.Target.from_default_triple().create_target_machine, cpu, features, opt=1, jit=True)
     code = code_cache.load(text, cpu, features)
     if code is None:
