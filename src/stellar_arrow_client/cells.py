@@ -49,7 +49,7 @@ def made_of(offsets: npt.NDArray[Any], data: npt.NDArray[np.uint8] | pa.Buffer, 
         OverflowError: there are more than 2 GiB of them.
     """
     if int(offsets[-1]) > np.iinfo(np.int32).max:
-        raise OverflowError("a batch has more than 2 GiB in one column")
+        raise OverflowError("a column has more than 2 GiB")
     buffers = [
         like.buffers()[0] if like.null_count else None,
         pa.py_buffer(offsets.astype(np.int32)),

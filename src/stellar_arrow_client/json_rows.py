@@ -8,7 +8,7 @@ within lists and structures null is ``null``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -79,11 +79,10 @@ def kind_of(type_: pa.DataType, column: str) -> Kind:
     return _KINDS[type_]
 
 
-def json_rows(batch: pa.RecordBatch) -> pa.Array:
-    """The rows of a batch as JSON objects: binary (rows,). The first column must have no null."""
-    count = batch.num_rows
+def json_rows(schema: pa.Schema, columns: Sequence[pa.Array], count: int) -> pa.Array:
+    """Rows as JSON objects: binary (count,). The columns begin at offset 0, the first one has no null."""
     parts: list[Part] = []
-    for index, (field, column) in enumerate(zip(batch.schema, map(at_zero, batch.columns), strict=True)):
+    for index, (field, column) in enumerate(zip(schema, columns, strict=True)):
         if column.null_count == count:
             continue
         cells = [f"{',' if index else '{'}{json.dumps(field.name)}:".encode(), *_parts(column)]

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pytest
 
-from consumers.postgres.tests.made import made_tables
 from stellar_arrow_client.testing import FakeServer
+from tests.support.made_tables import made_tables
 from tests.support.proxy import CuttableProxy
 
 KILLS = int(os.environ.get("ELASTICSEARCH_CONSUMER_KILLS", "3"))

@@ -12,11 +12,11 @@ from elasticsearch_consumer.dashboard import STREAM, fields, saved_objects
 from elasticsearch_consumer.documents import bulks
 from elasticsearch_consumer.fields import MOST_KEYWORD_CHARACTERS, field_of
 
-from consumers.postgres.tests.made import corpus_tables, made_tables
 from stellar_arrow_client.errors import IntegrityError, InvalidRequestError
 from stellar_arrow_client.testing import FakeServer, sample_table
 from stellar_arrow_source.tables import STREAMS, find_stream
 from tests.support.corpus import requires_corpus
+from tests.support.made_tables import corpus_tables, made_tables
 
 FIRST, LAST = 1000, 1059
 

@@ -24,10 +24,10 @@ from kafka_consumer.sink import KafkaSink
 from kafka_consumer.topics import Topics
 
 from consumers.kafka.tests.support import Command, check_topic, read_topic, topic_of
-from consumers.postgres.tests.made import made_tables
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import FakeServer
 from tests.support.kafka import KafkaServer, kafka_server
+from tests.support.made_tables import made_tables
 
 KILLS = int(os.environ.get("KAFKA_CONSUMER_TEST_KILLS", "3"))
 LEDGERS = int(os.environ.get("KAFKA_CONSUMER_TEST_LEDGERS", "600"))

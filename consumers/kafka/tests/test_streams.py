@@ -6,10 +6,10 @@ import pyarrow.compute as pc
 import pytest
 
 from consumers.kafka.tests.support import check_topic, topic_of
-from consumers.postgres.tests.made import corpus_tables, made_tables
 from stellar_arrow_client.testing import FakeServer
 from stellar_arrow_source.tables import STREAMS
 from tests.support.corpus import requires_corpus
+from tests.support.made_tables import corpus_tables, made_tables
 
 FIRST, LAST = 1000, 1079
 CORPUS_STREAMS = ["transactions", "operations", "ttp_events", "effects", "claimable_balances"]

@@ -17,10 +17,10 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from consumers.postgres.tests.made import corpus_tables, made_tables
 from consumers.postgres.tests.support import Command, Reader
 from stellar_arrow_client.testing import FakeServer
 from tests.support.corpus import requires_corpus
+from tests.support.made_tables import corpus_tables, made_tables
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import CuttableProxy
 

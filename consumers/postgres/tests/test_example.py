@@ -9,8 +9,8 @@ import psycopg
 import pytest
 import yaml
 
-from consumers.postgres.tests.made import made_tables
 from stellar_arrow_client.testing import FakeServer
+from tests.support.made_tables import made_tables
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "deploy" / "examples" / "postgres"
 FIRST, LAST = 1000, 1059

@@ -11,10 +11,10 @@ import pytest
 from postgres_consumer.columns import Encoder, columns_of, escape
 from postgres_consumer.errors import TableMismatchError
 
-from consumers.postgres.tests.made import corpus_tables, made_tables
 from stellar_arrow_client.testing import FakeServer
 from stellar_arrow_source.tables import STREAMS
 from tests.support.corpus import requires_corpus
+from tests.support.made_tables import corpus_tables, made_tables
 
 FIRST, LAST = 1000, 1149
 

@@ -159,7 +159,7 @@ def load(
     selected = replace(selection, columns=with_ledger(selection.columns))
     wanted = [
         Wanted(f"{prefix}-{name}", client.schema(name, selected.columns), selected.request(name), index_ledgers)
-        for name in chosen_streams(client, streams)
+        for name in (stream.name for stream in chosen_streams(client, streams))
     ]
     writing = Writing(
         prefix=prefix,

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from elasticsearch_consumer.fields import LEDGER
-from stellar_arrow_client.cells import decimal_text, join, offsets_of
+from stellar_arrow_client.cells import at_zero, decimal_text, join, offsets_of
 from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_client.json_rows import json_rows
 
@@ -83,5 +83,13 @@ def bulks(batch: pa.RecordBatch, index_ledgers: int, most_bytes: int) -> Iterato
 def _lines(rows: pa.RecordBatch, places: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Array:
     """Action and document of each row: binary (rows,)."""
     ledger = decimal_text(rows.column(LEDGER))
-    parts = [b'{"index":{"_id":"', ledger, b"-", decimal_text(pa.array(places)), b'"}}\n', json_rows(rows), b"\n"]
+    parts = [
+        b'{"index":{"_id":"',
+        ledger,
+        b"-",
+        decimal_text(pa.array(places)),
+        b'"}}\n',
+        json_rows(rows.schema, list(map(at_zero, rows.columns)), rows.num_rows),
+        b"\n",
+    ]
     return join(parts, rows.num_rows)

@@ -8,13 +8,13 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from kafka_consumer.cells import at_zero, binary, decimal_text, hexadecimal, join, time_text
 from kafka_consumer.encodings import Encoding
-from kafka_consumer.encodings.base import Kind, RowTooLargeError, kind_of
-from kafka_consumer.encodings.json import json_cells
+from kafka_consumer.encodings.base import RowTooLargeError, kind_of
 from kafka_consumer.errors import EncodingError, MessageTooLargeError
 from kafka_consumer.topics import Topic
+from stellar_arrow_client.cells import at_zero, binary, decimal_text, hexadecimal, join, time_text
 from stellar_arrow_client.errors import IntegrityError, InvalidRequestError
+from stellar_arrow_client.json_rows import Kind, json_cells
 
 LEDGER: Final = "ledger_sequence"
 CHUNK_BYTES: Final = 16 * 1024 * 1024

@@ -25,4 +25,4 @@ def requests(client: Client, streams: Sequence[str], selection: Selection) -> li
     if selection.columns is not None:
         columns = (LEDGER, *(name for name in selection.columns if name != LEDGER))
         selection = replace(selection, columns=columns)
-    return [selection.request(name) for name in chosen_streams(client, streams)]
+    return [selection.request(stream.name) for stream in chosen_streams(client, streams)]

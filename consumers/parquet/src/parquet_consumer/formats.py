@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, ArchiveMismatchError, storage_errors
 from parquet_consumer.manifest import COLUMNS_NAME, MANIFEST_NAME, ArchiveRecord, EmptyRecord, FileRecord, Manifest
 from parquet_consumer.partitions import HIVE, NONE, Partitioning
-from parquet_consumer.ranges import LedgerRanges
 from parquet_consumer.storage import Storage
 from parquet_consumer.values import FORMATS
+from stellar_arrow_client.ranges import LedgerRanges
 
 if TYPE_CHECKING:
     from parquet_consumer.tables import Table

@@ -40,8 +40,8 @@ import pyarrow.parquet as pq
 
 from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, storage_errors
 from parquet_consumer.names import is_ours, is_safe
-from parquet_consumer.ranges import LedgerRanges
 from parquet_consumer.storage import OvertakenError, Storage
+from stellar_arrow_client.ranges import LedgerRanges
 from stellar_arrow_client.request import MAX_LEDGER
 
 MANIFEST_NAME: Final = "_manifest.jsonl"

@@ -14,12 +14,9 @@ from parquet_consumer.formats import Format, Records, format_of, inner_archives
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import REQUIRED_COLUMNS
 from parquet_consumer.storage import Storage
+from stellar_arrow_client.choice import chosen_streams
 from stellar_arrow_client.client import Client
-from stellar_arrow_client.errors import UnknownStreamError
-from stellar_arrow_client.options import did_you_mean
 from stellar_arrow_client.request import StreamRequest
-
-ALL = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,28 +57,12 @@ def plan_targets(
     """
     form = form or Format()
     form.check(partitioning)
-    names = _resolve(client, streams)
+    names = [stream.name for stream in chosen_streams(client, streams)]
     _check_layout(output, names)
     return [
         _plan_target(client, output if len(names) == 1 else output.within(name), name, wanted, partitioning, form)
         for name in names
     ]
-
-
-def _resolve(client: Client, streams: Sequence[str]) -> list[str]:
-    offered = client.streams()
-    canonical = {alias: stream.name for stream in offered for alias in (*stream.aliases, stream.name)}
-    names: dict[str, None] = {}
-    for stream in (name.strip() for text in streams for name in text.split(",")):
-        if stream == ALL:
-            names.update((found.name, None) for found in offered)
-        elif stream in canonical:
-            names[canonical[stream]] = None
-        else:
-            known = [*canonical, ALL]
-            hint = did_you_mean(stream, known) or f"; it has {', '.join(found.name for found in offered)}"
-            raise UnknownStreamError(f"the server has no stream {stream!r}{hint}")
-    return list(names)
 
 
 def _check_layout(output: Storage, names: Sequence[str]) -> None:

@@ -18,9 +18,9 @@ from parquet_consumer.formats import write_sign
 from parquet_consumer.manifest import ArchiveRecord, EmptyRecord, FileRecord
 from parquet_consumer.names import first_ledger, is_ours
 from parquet_consumer.partitions import HIVE
-from parquet_consumer.ranges import LedgerRanges
 from parquet_consumer.storage import Storage
 from parquet_consumer.table_types import table_schema
+from stellar_arrow_client.ranges import LedgerRanges
 
 ARCHIVE_PROPERTY: Final = "stellar-arrow.archive"
 DAY: Final = "date"

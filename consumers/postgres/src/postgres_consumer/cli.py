@@ -110,27 +110,28 @@ def load(
     Rows and the position are committed together, and only ledgers that a table lacks are read, so that the same command
     can be given again after any interruption. At the end the names of the tables are printed.
     """
-    from postgres_consumer.plan import Wanted, check_indexes, find_streams, with_ledger
+    from postgres_consumer.plan import Wanted, check_indexes, with_ledger
     from postgres_consumer.run import Writing, run
     from postgres_consumer.session import Database
     from postgres_consumer.tables import Table
+    from stellar_arrow_client.choice import chosen_streams
 
     target = Database(database, client.retry)
     selected = replace(selection, columns=with_ledger(selection.columns))
-    found = find_streams(client, streams)
+    found = chosen_streams(client, streams)
     if table is not None and len(found) > 1:
         raise click.UsageError("--table names the table of one stream; leave it out for several")
     names = () if indexes == NONE else tuple(part.strip() for part in indexes.split(","))
     wanted = [
         Wanted(
-            table=Table(schema, table or name),
-            schema=client.schema(name, selected.columns),
-            request=selected.request(name),
-            description=description,
+            table=Table(schema, table or stream.name),
+            schema=client.schema(stream.name, selected.columns),
+            request=selected.request(stream.name),
+            description=stream.description,
             partition_ledgers=partition_ledgers,
             indexes=names,
         )
-        for name, description in found.items()
+        for stream in found
     ]
     check_indexes([name for name in names if name not in USUAL_INDEXES], [one.schema for one in wanted])
     writing = Writing(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 import pyarrow as pa
 
@@ -14,12 +13,9 @@ from postgres_consumer.columns import LEDGER, Column, columns_of
 from postgres_consumer.errors import TableIntegrityError, TableMismatchError
 from postgres_consumer.session import Connection
 from postgres_consumer.tables import Table
-from stellar_arrow_client.client import Client
-from stellar_arrow_client.errors import UnknownColumnError, UnknownStreamError
+from stellar_arrow_client.errors import UnknownColumnError
 from stellar_arrow_client.options import did_you_mean
 from stellar_arrow_client.request import StreamRequest
-
-ALL: Final = "all"
 
 log = logging.getLogger(__name__)
 
@@ -61,26 +57,6 @@ class Wanted:
             filter=self.request.filter,
             partition_ledgers=self.partition_ledgers,
         )
-
-
-def find_streams(client: Client, names: Sequence[str]) -> dict[str, str]:
-    """The canonical names of streams, and what the server says of them.
-
-    Args:
-        names: names or aliases, with commas between them, or ``all``.
-
-    Raises:
-        UnknownStreamError: the server has no stream of that name; names the nearest.
-    """
-    offered = {stream.name: stream for stream in client.streams()}
-    canonical = {alias: stream.name for stream in offered.values() for alias in (*stream.aliases, stream.name)}
-    found: dict[str, str] = {}
-    for name in (part.strip() for text in names for part in text.split(",")):
-        if name != ALL and name not in canonical:
-            hint = did_you_mean(name, [*canonical, ALL]) or f"; it has {', '.join(offered)}"
-            raise UnknownStreamError(f"the server has no stream {name!r}{hint}")
-        found.update((known, offered[known].description) for known in (offered if name == ALL else [canonical[name]]))
-    return found
 
 
 def check_indexes(names: Sequence[str], schemas: Iterable[pa.Schema]) -> None:

@@ -13,21 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kafka_consumer.cells import (
-    Part,
-    at_zero,
-    big_endian,
-    binary,
-    gathered,
-    items,
-    join,
-    made_of,
-    numbers,
-    sized,
-    varints,
-    zigzag,
-)
-from kafka_consumer.encodings.base import Kind, RowEncoding, description, kind_of
+from kafka_consumer.cells import big_endian, gathered, numbers, sized, varints, zigzag
+from kafka_consumer.encodings.base import RowEncoding, description, kind_of
+from stellar_arrow_client.cells import Part, at_zero, binary, items, join, made_of
+from stellar_arrow_client.json_rows import Kind
 
 NAMESPACE: Final = "stellar"
 _ULONG_BYTES: Final = 9

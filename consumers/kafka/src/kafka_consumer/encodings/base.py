@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from enum import Enum
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import types
 
-from kafka_consumer.cells import at_zero
 from kafka_consumer.errors import EncodingError
+from stellar_arrow_client import json_rows
+from stellar_arrow_client.cells import at_zero
+from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_client.json_rows import Kind
 
 
 class Messages(NamedTuple):
@@ -74,50 +75,16 @@ class RowEncoding(Encoding):
         """The messages as cells, of which none is null."""
 
 
-class Kind(Enum):
-    """The kinds of values that streams have."""
-
-    BOOL = "bool"
-    INT = "int of at most 32 bits"
-    LONG = "int64"
-    ULONG = "uint64"
-    DECIMAL = "decimal without fraction"
-    TIME = "time"
-    TEXT = "text"
-    BYTES = "bytes"
-    FIXED = "bytes of one length"
-    LIST = "list"
-    STRUCT = "structure"
-
-
-_KINDS = {
-    pa.bool_(): Kind.BOOL,
-    **dict.fromkeys((pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint16(), pa.uint32()), Kind.INT),
-    pa.int64(): Kind.LONG,
-    pa.uint64(): Kind.ULONG,
-    pa.timestamp("us", "UTC"): Kind.TIME,
-    pa.string(): Kind.TEXT,
-    pa.binary(): Kind.BYTES,
-}
-
-
 def kind_of(type_: pa.DataType, column: str) -> Kind:
     """The kind of a type.
 
     Raises:
         EncodingError: it is none of those that streams have.
     """
-    if types.is_fixed_size_binary(type_):
-        return Kind.FIXED
-    if types.is_decimal128(type_) and type_.scale == 0:
-        return Kind.DECIMAL
-    if types.is_list(type_):
-        return Kind.LIST
-    if types.is_struct(type_):
-        return Kind.STRUCT
-    if type_ not in _KINDS:
-        raise EncodingError(f"column {column} is of type {type_}, for which there is only --encoding arrow")
-    return _KINDS[type_]
+    try:
+        return json_rows.kind_of(type_, column)
+    except InvalidRequestError:
+        raise EncodingError(f"column {column} is of type {type_}, for which there is only --encoding arrow") from None
 
 
 def description(field: pa.Field) -> str:

@@ -1,35 +1,16 @@
-"""Rows as JSON objects whose numbers are exact.
-
-Integers of 64 bits and decimals are strings, since most readers take JSON numbers for floating-point ones; shorter
-integers are numbers. Bytes are lower-case hexadecimal, times RFC 3339 in UTC. A column that is null is left out;
-within lists and structures null is ``null``.
-"""
+"""Rows as JSON objects whose numbers are exact, see :mod:`stellar_arrow_client.json_rows`, and their JSON Schema."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from kafka_consumer.cells import Part, at_zero, binary, decimal_text, hexadecimal, items, join, time_text
-from kafka_consumer.encodings.base import Kind, RowEncoding, description, kind_of
+from kafka_consumer.encodings.base import RowEncoding, description, kind_of
+from stellar_arrow_client.json_rows import Kind, json_rows
 
-_PLAIN: Final[Mapping[Kind, Callable[[pa.Array], pa.Array]]] = {
-    Kind.BOOL: lambda column: column.cast(pa.string()).cast(pa.binary()),
-    Kind.INT: decimal_text,
-}
-_QUOTED: Final[Mapping[Kind, Callable[[pa.Array], pa.Array]]] = {
-    Kind.LONG: decimal_text,
-    Kind.ULONG: decimal_text,
-    Kind.DECIMAL: decimal_text,
-    Kind.TIME: time_text,
-    Kind.BYTES: hexadecimal,
-    Kind.FIXED: hexadecimal,
-    Kind.TEXT: lambda column: binary(_escaped(column)),
-}
 _SCHEMAS: Final[Mapping[Kind, Mapping[str, Any]]] = {
     Kind.BOOL: {"type": "boolean"},
     Kind.INT: {"type": "integer"},
@@ -48,59 +29,11 @@ class JsonEncoding(RowEncoding):
         self._document = _object(schema) | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 
     def rows(self, columns: list[pa.Array], count: int) -> pa.Array:
-        parts: list[Part] = []
-        for index, (field, column) in enumerate(zip(self.schema, columns, strict=True)):
-            if column.null_count == count:
-                continue
-            cells = [f"{',' if index else '{'}{json.dumps(field.name)}:".encode(), *_parts(column)]
-            parts += [join(cells, count).fill_null(b"")] if column.null_count else cells
-        return join([*parts, b"}"], count)
+        return json_rows(self.schema, columns, count)
 
     def schema_files(self, name: str) -> Mapping[str, bytes]:
         document = {"title": name, **self._document}
         return {"schema.json": json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"}
-
-
-def json_cells(column: pa.Array) -> pa.Array:
-    """The values of a column in JSON, of which none is null."""
-    return join(_parts(column), len(column)).fill_null(b"null")
-
-
-def _parts(column: pa.Array) -> list[Part]:
-    kind = kind_of(column.type, "")
-    if kind in _PLAIN:
-        return [_PLAIN[kind](column)]
-    if kind in _QUOTED:
-        return [b'"', _QUOTED[kind](column), b'"']
-    if kind is Kind.LIST:
-        values, starts = items(column)
-        lists = pa.ListArray.from_arrays(pa.array(starts), json_cells(values))
-        listed = pc.binary_join(lists, b",")
-        return [b"[", pc.if_else(column.is_valid(), listed, None) if column.null_count else listed, b"]"]
-    parts: list[Part] = []
-    for index, (field, values) in enumerate(zip(column.type, column.flatten(), strict=True)):
-        parts += [f"{',' if index else '{'}{json.dumps(field.name)}:".encode(), json_cells(at_zero(values))]
-    whole = join([*parts, b"}"], len(column))
-    return [pc.if_else(column.is_valid(), whole, None) if column.null_count else whole]
-
-
-def _escaped(column: pa.Array) -> pa.Array:
-    """Text as it stands between the quotes of a JSON string."""
-    special = pc.match_substring_regex(column, r'["\\\x00-\x1f]')
-    if not pc.any(special).as_py():
-        return column
-    column = pc.replace_substring(pc.replace_substring(column, "\\", "\\\\"), '"', '\\"')
-    control = pc.match_substring_regex(column, r"[\x00-\x1f]").fill_null(False)
-    if not pc.any(control).as_py():
-        return column
-    return pc.replace_with_mask(column, control, pa.array(map(_control_escaped, column.filter(control).to_pylist())))
-
-
-_CONTROL: Final = {code: json.dumps(chr(code))[1:-1] for code in range(0x20)}
-
-
-def _control_escaped(text: str) -> str:
-    return text.translate(_CONTROL)
 
 
 def _object(fields: pa.Schema | pa.StructType) -> dict[str, Any]:

@@ -14,23 +14,12 @@ import pyarrow.compute as pc
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 
-from kafka_consumer.cells import (
-    Part,
-    at_zero,
-    binary,
-    decimal_text,
-    gathered,
-    items,
-    join,
-    made_of,
-    numbers,
-    sized,
-    varint,
-    varints,
-)
-from kafka_consumer.encodings.base import Kind, RowEncoding, description, kind_of
+from kafka_consumer.cells import gathered, numbers, sized, varint, varints
+from kafka_consumer.encodings.base import RowEncoding, description, kind_of
 from kafka_consumer.encodings.proto_text import proto_text
 from kafka_consumer.errors import EncodingError
+from stellar_arrow_client.cells import Part, at_zero, binary, decimal_text, items, join, made_of
+from stellar_arrow_client.json_rows import Kind
 
 PACKAGE: Final = "stellar"
 _VARINT, _LENGTH = 0, 2

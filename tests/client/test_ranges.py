@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-from parquet_consumer.ranges import LedgerRanges
-
+from stellar_arrow_client.ranges import LedgerRanges
 from stellar_arrow_client.request import MAX_LEDGER
 
 
