@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from consumers.postgres.tests.support import Command, Reader
-from stellar_arrow_client.testing import FakeServer, sample_table
+from stellar_arrow_client.testing import FakeServer, Fault, sample_table
 
 FIRST, LAST = 100, 699
 
@@ -76,7 +76,7 @@ def test_ranges_first_then_the_tip(command, reader, server) -> None:
 
 
 def test_metrics_of_ranges_at_the_same_time(command, reader, server) -> None:
-    server.delay = 0.05
+    server.delay, server.faults = 0.1, [Fault(after=6, kind="silence")] * 3
     options = ("--stream", "samples", "--writers", 3, "--commit-seconds", 0.05)
     with command.start(server.address, FIRST, LAST, *options, "--log-format", "json", "--metrics-port", 0) as process:
         assert process.stderr is not None
