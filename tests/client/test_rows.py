@@ -54,7 +54,7 @@ def test_into_arrow(rows: Rows) -> None:
 
 
 def test_into_files(rows: Rows, tmp_path: Path) -> None:
-    ds.write_dataset(rows, tmp_path, format="parquet")
+    ds.write_dataset(rows, tmp_path, format="parquet", preserve_order=True)
     assert ds.dataset(tmp_path).to_table().cast(TABLE.schema).equals(TABLE)
 
 

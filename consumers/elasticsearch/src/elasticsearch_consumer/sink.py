@@ -64,9 +64,9 @@ class ElasticsearchSink:
         """
         if self._first is None:
             self._first = cursor.first
-        self._next = cursor.cursor
         for bulk in bulks(batch, self._target.series.index_ledgers, self._target.bulk_bytes):
             self._writer.send(bulk)
+        self._next = cursor.cursor
 
     def checkpoint(self) -> int | None:
         """Wait until the server has all documents on its disk, then write the checkpoint.

@@ -81,7 +81,7 @@ class BulkWriter:
                 return
             refused = list(_refused(body, items))
             for lines, item in refused:
-                if item["status"] not in BUSY:
+                if item["status"] not in BUSY or "cluster_block" in _reason(item):
                     raise _refusal(doing, lines, item)
             body = b"".join(lines for lines, _ in refused)
             if body:
@@ -107,7 +107,7 @@ def _refusal(doing: str, lines: bytes, item: dict[str, Any]) -> Exception:
     document = lines.split(b'"_id":"', 1)[1].split(b'"', 1)[0].decode()
     reason = _reason(item)
     said = f"cannot {doing}: the document {document} is refused: {reason}"
-    if item["status"] == 403:
+    if item["status"] == 403 or "cluster_block" in reason:
         return ServerError(f"{said}; free disk space on the server or lift the block, and run the same command again")
     found = _FIELD.search(reason)
     if item["status"] in _CLIENT_ERRORS and found:

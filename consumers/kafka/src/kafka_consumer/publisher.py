@@ -90,7 +90,7 @@ class Publisher:
         self._pending: list[_Pending] = []
         self._began: float | None = None  # when the transaction was, None while there is none
         self._undelivered: KafkaError | None = None
-        self._failure: Exception | None = None  # of the committing thread
+        self._failure: BaseException | None = None  # after which nothing is committed
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._committing = threading.Thread(target=self._commit_in_time, name=f"commit {name}", daemon=True)
@@ -135,7 +135,11 @@ class Publisher:
             assert position.next_ledger is not None
             self._position = position
             self._pending.append(_Pending(batch, position.next_ledger))
-            self._surviving(lambda: self._send(batch))
+            try:
+                self._surviving(lambda: self._send(batch))
+            except BaseException as error:
+                self._failure = error  # a part of the batch is in the transaction: nobody may commit it
+                raise
             rows = sum(pending.batch.num_rows for pending in self._pending)
             size = sum(pending.batch.nbytes for pending in self._pending)
             if self._is_due() or rows >= MAX_ROWS or size >= self._settings.memory:
