@@ -20,7 +20,7 @@ from consumers_data import Data, Way
 from rich.console import Console
 from rich.table import Table
 
-SINKS = ("postgres", "lake", "kafka")
+SINKS = ("postgres", "kafka", "elasticsearch", "lake")
 
 
 @dataclass
