@@ -24,7 +24,7 @@ MOST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 BUSY: Final = frozenset({429, 502, 503, 504})
 """Statuses after which the same request may succeed."""
 
-_BLOCKED: Final = "cluster_block"
+BLOCKED: Final = "cluster_block"
 """In the reason of a refusal: a disk is full, or somebody blocked an index."""
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class Session:
                         f"cannot {doing}: {said}; trust its authority with --ca-file"
                     ) from None
             else:
-                if answer.status not in BUSY or (answer.status == 429 and _BLOCKED in answer.reason):
+                if answer.status not in BUSY or (answer.status == 429 and BLOCKED in answer.reason):
                     self._reached = True
                     return self._checked(answer, doing, allowed)
                 said = answer.reason
@@ -166,11 +166,11 @@ class Session:
         if answer.status in (200, 201, *allowed):
             return answer
         said = f"cannot {doing}: {answer.reason}"
-        if answer.status in (401, 403) and _BLOCKED not in said:
+        if answer.status in (401, 403) and BLOCKED not in said:
             raise ServerAuthenticationError(f"{said}; check --user and its password or --api-key, and what they may do")
         if answer.status == 413:
             raise ServerError(f"{said}; the server takes no request of that size, give a smaller --bulk-bytes")
-        if _BLOCKED in said:
+        if BLOCKED in said:
             raise ServerError(f"{said}; free disk space on the server, and run the same command again")
         raise ServerError(said)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from elasticsearch_consumer.documents import Bulk
 from elasticsearch_consumer.errors import DocumentError, ServerError, ServerUnavailableError
 from elasticsearch_consumer.indices import Indices
-from elasticsearch_consumer.session import BUSY, Session
+from elasticsearch_consumer.session import BLOCKED, BUSY, Session
 from stellar_arrow_client.policy import RetryPolicy
 
 _FIELD: Final = re.compile(r"field \[([^\]]+)\]")
@@ -81,7 +81,7 @@ class BulkWriter:
                 return
             refused = list(_refused(body, items))
             for lines, item in refused:
-                if item["status"] not in BUSY or "cluster_block" in _reason(item):
+                if item["status"] not in BUSY or BLOCKED in _reason(item):
                     raise _refusal(doing, lines, item)
             body = b"".join(lines for lines, _ in refused)
             if body:
@@ -107,7 +107,7 @@ def _refusal(doing: str, lines: bytes, item: dict[str, Any]) -> Exception:
     document = lines.split(b'"_id":"', 1)[1].split(b'"', 1)[0].decode()
     reason = _reason(item)
     said = f"cannot {doing}: the document {document} is refused: {reason}"
-    if item["status"] == 403 or "cluster_block" in reason:
+    if item["status"] == 403 or BLOCKED in reason:
         return ServerError(f"{said}; free disk space on the server or lift the block, and run the same command again")
     found = _FIELD.search(reason)
     if item["status"] in _CLIENT_ERRORS and found:
