@@ -16,6 +16,7 @@ from pathlib import Path
 
 import obstore
 import pyarrow as pa
+import pyarrow.parquet as pq
 from consumers_data import Data, Way
 from deltalake import write_deltalake
 from parquet_consumer.archive import Archive
@@ -76,6 +77,11 @@ def _ways(data: Data, server: S3Server, local: Path) -> Iterator[Way]:
             emptied(compression),
         )
         yield Way(
+            f"pyarrow write_table, {compression}",
+            lambda compression=compression, raw=raw: _write_table(server, data, raw, compression),  # type: ignore[misc]
+            emptied(raw),
+        )
+        yield Way(
             f"obstore put of the same {size:,.0f} MB",
             lambda objects=objects, raw=raw: _put(server, raw, objects),  # type: ignore[misc]
             emptied(raw),
@@ -124,6 +130,12 @@ def _append(folder: Path, rows: pa.Table) -> None:
     catalog = load_catalog("stellar", type="sql", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}")
     catalog.create_namespace("stellar")
     catalog.create_table("stellar.appended", rows.schema).append(rows)
+
+
+def _write_table(server: S3Server, data: Data, prefix: str, compression: str) -> None:
+    """As a user would without the consumer: one file, through pyarrow's own client of S3."""
+    client = server.filesystem()
+    pq.write_table(data.table, f"{BUCKET}/{prefix}/rows.parquet", filesystem=client, compression=compression)
 
 
 def _objects(server: S3Server, prefix: str) -> list[bytes]:

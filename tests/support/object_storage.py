@@ -100,15 +100,19 @@ class S3Server:
 
     def create_buckets(self) -> None:
         """Make both buckets."""
-        client = fs.S3FileSystem(
+        client = self.filesystem()
+        for bucket in self._buckets:
+            client.create_dir(bucket)
+
+    def filesystem(self) -> fs.S3FileSystem:
+        """The same through pyarrow's own client."""
+        return fs.S3FileSystem(
             access_key=_KEY,
             secret_key=_SECRET,
             endpoint_override=self.endpoint,
             region="us-east-1",
             allow_bucket_creation=True,
         )
-        for bucket in self._buckets:
-            client.create_dir(bucket)
 
     def store(self, bucket: str, prefix: str = "", *, attempts: int = 10) -> S3Store:
         """A client of the tests, to put objects and look at them; it makes so many further attempts."""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from parquet_consumer.archive import Archive
 from parquet_consumer.errors import ArchiveIntegrityError, ArchiveMismatchError
-from parquet_consumer.files import FileOptions
+from parquet_consumer.files import FileOptions, with_dictionary
 from parquet_consumer.folders import Folder
 from parquet_consumer.manifest import COLUMNS_NAME, MANIFEST_NAME, Manifest
 from parquet_consumer.partitions import Partitioning
@@ -160,6 +160,17 @@ def test_row_groups_are_full(tmp_path: Path) -> None:
     (path,) = tmp_path.rglob("*.parquet")
     metadata = pq.ParquetFile(path).metadata
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [1080] * 4 + [180]
+
+
+def test_all_columns_but_ids_have_a_dictionary(tmp_path: Path) -> None:
+    lists = pa.list_(pa.field("element", pa.struct([pa.field("code", pa.string())])))
+    schema = pa.schema([("transaction_id", pa.int64()), ("path", lists), ("hash", pa.binary(32))])
+    assert with_dictionary(schema) == ["path.list.element.code", "hash"]
+    file = tmp_path / "file.parquet"
+    rows = pa.table({"transaction_id": [1, 2], "path": [[{"code": "USDC"}], None], "hash": [b"h" * 32] * 2}, schema)
+    pq.write_table(rows, file, use_dictionary=with_dictionary(schema))
+    group = pq.ParquetFile(file).metadata.row_group(0)
+    assert [group.column(at).has_dictionary_page for at in range(3)] == [False, True, True]
 
 
 def test_a_failed_run_keeps_what_was_recorded_and_drops_the_rest(tmp_path: Path, payments, read_archive) -> None:

@@ -20,6 +20,10 @@ ROW_GROUP_BYTES: Final = 64 * 1024 * 1024
 HELD_BYTES: Final = 256 * 1024 * 1024
 """The same for all streams of a run together."""
 
+IDS: Final = frozenset({"ledger_sequence", "transaction_id", "operation_id"})
+"""Columns without a dictionary: with one, writing payments takes 1.2 times as long and their files are 1.2 times as
+large. DELTA_BINARY_PACKED would make them smaller by another 3 %, but not every reader of Iceberg takes it."""
+
 _MARGIN: Final = 1.05
 """Over the size of a file, lest an estimate that is a little too high leave it to be filled up by tiny row groups."""
 
@@ -37,6 +41,14 @@ class FileOptions:
     compression: str = "zstd"
     max_file_size: int = 256 * 1024 * 1024
     row_group_rows: int = 1_000_000
+
+
+def with_dictionary(schema: pa.Schema) -> list[str]:
+    """The paths, in terms of Parquet, of the columns that are written with a dictionary: all but :data:`IDS`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    leaves = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    return [leaves.column(at).path for at in range(len(leaves.names)) if leaves.column(at).path not in IDS]
 
 
 class Memory:
@@ -130,6 +142,7 @@ class FileWriter:
                     self._file.stream,
                     self._schema,
                     compression=self._options.compression,
+                    use_dictionary=with_dictionary(self._schema),
                     sorting_columns=[pq.SortingColumn(0)],
                     metadata_collector=self._footers,
                 )
