@@ -104,11 +104,15 @@ class Command:
         found = self.search.ask("GET", f"/{self.prefix}-checkpoints/_doc/{self.prefix}-{stream}")
         return [(ledgers["gte"], ledgers["lte"]) for ledgers in found["_source"]["ledgers"]]
 
+    def held_until(self, stream: str) -> int:
+        """The last ledger of the checkpoint, 0 while there is none."""
+        document = f"/{self.prefix}-checkpoints/_doc/{self.prefix}-{stream}"
+        return max((held["lte"] for held in self.search.look(document).get("ledgers", ())), default=0)
+
     def wait_until_held(self, stream: str, ledger: int, seconds: float) -> None:
         """Wait until the checkpoint has come to a ledger."""
         until = time.monotonic() + seconds
-        document = f"/{self.prefix}-checkpoints/_doc/{self.prefix}-{stream}"
-        while not any(held["lte"] >= ledger for held in self.search.look(document).get("ledgers", ())):
+        while self.held_until(stream) < ledger:
             assert time.monotonic() < until, f"{stream} does not come to ledger {ledger}"
             time.sleep(0.05)
 

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pytest
 
+from consumers.elasticsearch.tests.support import Command
 from stellar_arrow_client.testing import FakeServer
-from tests.support.made_tables import made_tables
+from tests.support.corpus import requires_corpus
+from tests.support.made_tables import corpus_tables, made_tables
 from tests.support.proxy import CuttableProxy
 
 KILLS = int(os.environ.get("ELASTICSEARCH_CONSUMER_KILLS", "3"))
@@ -44,31 +46,46 @@ def slow(tables) -> Iterator[FakeServer]:
         yield server
 
 
-def check(command, tables) -> None:
+def check(command, tables, first: int = FIRST, last: int = LAST) -> None:
     for stream in STREAMS:
-        assert command.held(stream) == [(FIRST, LAST)]
+        assert command.held(stream) == [(first, last)]
         assert command.table(stream, tables[stream].schema).to_pylist() == tables[stream].to_pylist()
 
 
 @pytest.mark.timeout(120 + 10 * KILLS + LEDGERS // 5)
 def test_kills(command, slow, tables) -> None:
+    kill(command, slow, tables, FIRST, LAST)
+
+
+@requires_corpus
+@pytest.mark.timeout(120 + 10 * KILLS + LEDGERS // 5)
+def test_kills_over_the_corpus(command) -> None:
+    last, tables = corpus_tables(STREAMS, LEDGERS // 20)
+    with FakeServer(tables, 1, last, ledgers_per_batch=1, delay=0.02) as slow:
+        kill(command, slow, tables, 1, last)
+
+
+def kill(command: Command, slow: FakeServer, tables: dict[str, pa.Table], first: int, last: int) -> None:
     """Spread over start, bulk requests and checkpoints by a seeded chance."""
     chance = random.Random(53312000)
-    slow.ledgers_per_batch = max(1, min(4, LEDGERS // (KILLS * 4)))
+    batches = len(STREAMS) * (last - first + 1) // slow.ledgers_per_batch
+    held = set()
     for number in range(KILLS):
-        with command.start(slow.address, FIRST, LAST, *OFTEN) as process:
+        with command.start(slow.address, first, last, *OFTEN) as process:
             if number % 4 == 3:  # while it begins
                 time.sleep(chance.random() * 1.5)
             else:
-                slow.wait_for_batches(slow.batches + chance.randrange(1, 6), SECONDS)
+                slow.wait_for_batches(slow.batches + chance.randrange(1, batches // (2 * (KILLS + 1))), SECONDS)
                 time.sleep(chance.random() * 0.1)
             process.kill()
             _, said = process.communicate(timeout=SECONDS)
         assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {said}"
         slow.wait_until_idle(SECONDS)
+        held.add(command.held_until("payments"))
+    assert len(held) > KILLS / 4, "the kills must meet indices that grow"
     slow.delay, slow.ledgers_per_batch, command.seconds = 0, 100, 180 + LEDGERS / 10
-    command(slow.address, FIRST, LAST, *OFTEN)
-    check(command, tables)
+    command(slow.address, first, last, *OFTEN)
+    check(command, tables, first, last)
 
 
 def test_restarts_of_the_search_server(command, slow, tables, search) -> None:

@@ -26,8 +26,9 @@ from kafka_consumer.topics import Topics
 from consumers.kafka.tests.support import Command, check_topic, read_topic, topic_of
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import FakeServer
+from tests.support.corpus import requires_corpus
 from tests.support.kafka import KafkaServer, kafka_server
-from tests.support.made_tables import made_tables
+from tests.support.made_tables import corpus_tables, made_tables
 
 KILLS = int(os.environ.get("KAFKA_CONSUMER_TEST_KILLS", "3"))
 LEDGERS = int(os.environ.get("KAFKA_CONSUMER_TEST_LEDGERS", "600"))
@@ -81,25 +82,37 @@ def check(address: str, template: str, encoding: str, tables: dict[str, pa.Table
         check_topic(address, topic_of(template, tables[stream]), encoding, tables[stream])
 
 
-@pytest.mark.timeout(60 + 10 * KILLS + LEDGERS // 10)
-@pytest.mark.parametrize("encoding", ["avro"])
-def test_kills(kafka, command, slow, tables, template, encoding) -> None:
+@pytest.mark.timeout(120 + 10 * KILLS + LEDGERS // 10)
+def test_kills(command, slow, tables, template) -> None:
+    _kill(command, slow, tables, template, range(FIRST, LAST + 1))
+
+
+@requires_corpus
+@pytest.mark.timeout(120 + 10 * KILLS + LEDGERS // 10)
+def test_kills_over_the_corpus(command, template) -> None:
+    last, tables = corpus_tables(STREAMS, LEDGERS // 20)
+    with FakeServer(tables, 1, last, ledgers_per_batch=1, delay=0.02) as slow:
+        _kill(command, slow, tables, template, range(1, last + 1))
+
+
+def _kill(command: Command, slow: FakeServer, tables: dict[str, pa.Table], template: str, ledgers: range) -> None:
     """Spread over start, stream and commit by a seeded chance."""
     chance = random.Random(53312000)
-    options = (*OFTEN, "--topic-template", template, "--encoding", encoding, "--partitions", 3, "--key", "asset_code")
+    options = (*OFTEN, "--topic-template", template, "--encoding", "avro", "--partitions", 3, "--key", "asset_code")
+    batches = len(STREAMS) * len(ledgers) // slow.ledgers_per_batch
     met = set()
     for _ in range(KILLS):
-        with command.start(slow.address, FIRST, LAST, *options) as process:
-            slow.wait_for_batches(slow.batches + chance.randrange(1, 80), SECONDS)
+        with command.start(slow.address, ledgers[0], ledgers[-1], *options) as process:
+            slow.wait_for_batches(slow.batches + chance.randrange(1, batches // (2 * (KILLS + 1))), SECONDS)
             time.sleep(chance.random() * 0.05)
             process.kill()
             _, said = process.communicate(timeout=SECONDS)
         assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {said}"
-        met.add(len(read_topic(kafka.address, topic_of(template, tables["payments"]))))
+        met.add(len(read_topic(command.brokers, topic_of(template, tables["ttp_events"]))))
     assert len(met) > KILLS / 4, "the kills must meet a topic that grows"
     slow.delay, slow.ledgers_per_batch = 0, 100
-    command(slow.address, FIRST, LAST, *options)
-    check(kafka.address, template, encoding, tables)
+    command(slow.address, ledgers[0], ledgers[-1], *options)
+    check(command.brokers, template, "avro", tables)
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["restart", "crash"])

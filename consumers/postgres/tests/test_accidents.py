@@ -53,7 +53,7 @@ def test_kills(command, reader, slow, tables) -> None:
 @requires_corpus
 @pytest.mark.timeout(600 + 30 * KILLS)
 def test_kills_over_the_corpus(command, reader) -> None:
-    last, tables = corpus_tables(STREAMS)
+    last, tables = corpus_tables(STREAMS, LEDGERS // 20)
     with FakeServer(tables, 1, last, ledgers_per_batch=1, delay=0.02) as slow:
         _kill(command, reader, slow, tables, range(1, last + 1))
 
