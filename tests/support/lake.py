@@ -20,13 +20,13 @@ class Place:
 
     Attributes:
         output: what the command is given.
-        catalog: options of the command for Iceberg.
+        catalog: options of the command for Iceberg; a file of SQLite when none was given.
     """
 
-    def __init__(self, folder: Path, s3: S3Server | None, name: str = "archive") -> None:
+    def __init__(self, folder: Path, s3: S3Server | None, name: str = "archive", catalog: str | None = None) -> None:
         self._folder, self._s3, self._prefix = folder / name, s3, name
         self.output = str(self._folder) if s3 is None else f"s3://{BUCKET}/{name}"
-        self._catalog = f"sqlite:///{folder / 'catalog.db'}"
+        self._catalog = catalog or f"sqlite:///{folder / 'catalog.db'}"
         self.catalog = ["--catalog", self._catalog]
 
     @property
@@ -81,7 +81,8 @@ class Place:
 
         options = {} if self._s3 is None else {f"s3.{name}": value for name, value in self._s3_options().items()}
         try:
-            catalog = load_catalog("stellar", type="sql", uri=self._catalog, **options)
+            kind = "sql" if self._catalog.startswith("sqlite:") else "rest"
+            catalog = load_catalog("stellar", type=kind, uri=self._catalog, **options)
             return catalog.load_table(("stellar", stream))
         except NoSuchTableError:
             return None

@@ -10,18 +10,19 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from parquet_consumer.formats import Format
 
-from stellar_arrow_client.testing import SAMPLE_STREAM, FakeServer, sample_table
-from stellar_arrow_source.ledgers.endpoint import open_source
-from stellar_arrow_source.tables import LedgerDecoder
-from tests.support.corpus import ROOT, requires_corpus
+from stellar_arrow_client.testing import FakeServer, sample_table
+from tests.support.corpus import requires_corpus
+from tests.support.iceberg_catalog import IcebergCatalog, what_lacks
 from tests.support.lake import Place, same_rows
+from tests.support.made_tables import corpus_tables
 from tests.support.object_storage import S3Server, requires_s3
 from tests.support.proxy import CuttableProxy
 
@@ -29,9 +30,12 @@ pytestmark = requires_s3
 
 KILLS = int(os.environ.get("PARQUET_CONSUMER_KILLS", "3"))
 LEDGERS = 200 * KILLS
-PACKAGES = {"parquet": "pyarrow", "delta": "deltalake", "iceberg": "pyiceberg"}
+PACKAGES = {"parquet": "pyarrow", "delta": "deltalake", "iceberg": "pyiceberg", "rest": "pyiceberg"}
+"""What the archives need; ``rest`` is Iceberg with a REST catalog."""
+
 OFTEN = ("--interval", "0.002", "--max-file-size", "40KB")
-CORPUS = {"parquet": "transactions", "delta": "operations", "iceberg": "effects"}
+TROUBLES = ("nothing", "cut", "restart")
+CORPUS = {"parquet": "transactions", "delta": "operations", "iceberg": "effects", "rest": "ttp_events"}
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +49,33 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         server.kill()
 
 
-class Trials:
-    """Runs the command against one place through a network that breaks."""
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[IcebergCatalog]:
+    if lack := what_lacks():
+        pytest.skip(lack)
+    server = IcebergCatalog(tmp_path_factory.mktemp("catalog"), s3)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
 
-    def __init__(self, command, s3: S3Server, proxy: CuttableProxy, place: Place, form: str) -> None:
-        self.command, self.s3, self.proxy, self.place, self.form = command, s3, proxy, place, form
-        self.command.env = s3.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
-        self._chance = random.Random(f"{form} 53312000")
+
+class Trials:
+    """Runs the command against one place through a network that breaks.
+
+    Args:
+        network: in front of each server.
+    """
+
+    def __init__(
+        self, command, name: str, place: Place, network: Mapping[S3Server | IcebergCatalog, CuttableProxy]
+    ) -> None:
+        self.command, self.name, self.place, self.network = command, name, place, network
+        self.form = "iceberg" if name == "rest" else name
+        [(self.s3, proxy)] = [(server, proxy) for server, proxy in network.items() if isinstance(server, S3Server)]
+        self.command.env = self.s3.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
+        self.chance = random.Random(f"{name} 53312000")
         self.resumed_at: set[int | None] = set()
 
     def arguments(self, server: FakeServer, stream: str, first: int, last: int) -> list[object]:
@@ -59,24 +83,27 @@ class Trials:
         to = [server.address, self.place.output, first, last]
         return [*to, "--stream", stream, "--format", self.form, *catalog, "--log-level", "warning"]
 
-    def kill(self, server: FakeServer, *arguments: object, trouble: str) -> None:
-        """Start, let it come some way, make trouble, kill it."""
+    def kill(self, server: FakeServer, *arguments: object, batches: int, trouble: str) -> None:
+        """Start, let it come some batches, make trouble, kill it."""
         with self.command.start(*arguments) as process:
-            server.wait_for_batches(server.batches + self._chance.randrange(1, 60), 60)
-            time.sleep(self._chance.random() * 0.3)
+            server.wait_for_batches(server.batches + batches, 60)
+            time.sleep(self.chance.random() * 0.3)
             if trouble == "cut":
-                self.proxy.cut()
-                threading.Timer(0.5, self.proxy.mend).start()
-                time.sleep(self._chance.random())
+                for proxy in self.network.values():
+                    proxy.cut()
+                    threading.Timer(0.5, proxy.mend).start()
+                time.sleep(self.chance.random())
             elif trouble == "restart":
-                self.s3.kill()
-                time.sleep(self._chance.random() * 0.2)
+                for broken in self.network:
+                    broken.kill()
+                time.sleep(self.chance.random() * 0.2)
             process.kill()
             _, said = process.communicate(timeout=30)
             assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {said}"
-        if trouble == "restart":
-            self.s3.start()
-        self.proxy.mend()
+        for broken, proxy in self.network.items():
+            if trouble == "restart":
+                broken.start()
+            proxy.mend()
 
     def covered(self, stream: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         with monkeypatch.context() as patch:
@@ -89,22 +116,32 @@ class Trials:
 @pytest.fixture(params=list(PACKAGES))
 def trials(request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server, command) -> Iterator[Trials]:
     pytest.importorskip(PACKAGES[request.param])
-    with CuttableProxy(s3.port) as proxy:
-        name = request.node.name.replace("[", "-").strip("]")
-        yield Trials(command, s3, proxy, Place(tmp_path, s3, name), request.param)
+    prefix = request.node.name.replace("[", "-").strip("]")
+    with ExitStack() as stack:
+        network: dict[S3Server | IcebergCatalog, CuttableProxy] = {s3: stack.enter_context(CuttableProxy(s3.port))}
+        address = None
+        if request.param == "rest":
+            catalog = request.getfixturevalue("catalog")
+            network[catalog] = stack.enter_context(CuttableProxy(catalog.port))
+            address = f"http://127.0.0.1:{network[catalog].port}"
+        yield Trials(command, request.param, Place(tmp_path, s3, prefix, address), network)
 
 
-def endure(trials: Trials, table: pa.Table, stream: str, first: int, last: int, monkeypatch, kills: int) -> None:
+def endure(trials: Trials, table: pa.Table, first: int, last: int, monkeypatch) -> None:
     """Kill the command again and again, then let it end, and compare."""
-    with FakeServer({stream: table}, first, last, ledgers_per_batch=2, delay=0.02) as server:
+    stream = table.schema.metadata[b"stream"].decode()
+    at_once = max(1, (last - first + 1) // (KILLS * 100))
+    with FakeServer({stream: table}, first, last, ledgers_per_batch=at_once, delay=0.02) as server:
         arguments = trials.arguments(server, stream, first, last)
-        for number in range(kills):
-            trials.kill(server, *arguments, *OFTEN, trouble=("nothing", "cut", "restart")[number % 3])
+        batches = (last - first + 1) // at_once
+        for number in range(KILLS):
+            wanted = trials.chance.randrange(1, batches // (2 * (KILLS + 1)))
+            trials.kill(server, *arguments, *OFTEN, batches=wanted, trouble=TROUBLES[number % 3])
             trials.resumed_at.update(last for _, last in trials.covered(stream, monkeypatch))
         server.delay, server.ledgers_per_batch = 0, 250
         trials.command(*arguments)
         trials.command("verify", trials.place.output)
-    assert len(trials.resumed_at) > kills // 3, "the kills must meet an archive that grows"
+    assert len(trials.resumed_at) > KILLS // 3, "the kills must meet an archive that grows"
     assert trials.covered(stream, monkeypatch) == [(first, last)]
     same_rows(trials.place.read(trials.form, stream), table)
 
@@ -112,16 +149,13 @@ def endure(trials: Trials, table: pa.Table, stream: str, first: int, last: int, 
 @pytest.mark.timeout(60 + 60 * KILLS)
 def test_kills_cuts_and_restarts_leave_every_row_once(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     first, last = 1000, 1000 + LEDGERS - 1
-    endure(trials, sample_table(first, last), SAMPLE_STREAM, first, last, monkeypatch, KILLS)
+    endure(trials, sample_table(first, last), first, last, monkeypatch)
 
 
 @requires_corpus
 @pytest.mark.timeout(60 + 60 * KILLS)
 def test_the_same_with_real_ledgers(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, last = 1410048, 1410303
-    stream = CORPUS[trials.form]
-    source = open_source(str(ROOT / "testnet-2022"))
-    ledgers = [ledger.xdr for ledger in source.ledgers(first, last, threading.Event())]
-    table = pa.Table.from_batches([LedgerDecoder({stream: None}).decode(ledgers).batches[stream]])
-    assert table.num_rows
-    endure(trials, table, stream, first, last, monkeypatch, (KILLS + 2) // 3)
+    stream = CORPUS[trials.name]
+    last, tables = corpus_tables([stream], LEDGERS // 20)
+    assert tables[stream].num_rows
+    endure(trials, tables[stream], 1, last, monkeypatch)
