@@ -22,6 +22,7 @@ from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_client.settings import strongest
 from stellar_arrow_source.access.grants import Limits
 from stellar_arrow_source.completing import complete_endpoint
+from stellar_arrow_source.ledgers.failover import SILENCE_SECONDS
 from stellar_arrow_source.location import MAX_LOCATIONS, Location, Locations
 from stellar_arrow_source.modes import TransferMode
 from stellar_arrow_source.networks import KNOWN_NETWORKS
@@ -50,7 +51,8 @@ class ServerConfig:
         "--source",
         "SOURCE_ENDPOINT",
         "Where ledgers come from: host:port, grpc:// or grpcs://, a folder or file://, s3://, gs:// or az://, rpc+https://,"
-        " core:///file, synthetic://. Several with commas between are equal: where one is away, the next is used.",
+        " core:///file, synthetic://. Several with commas between are equal: where one is away or hangs, the next is"
+        " used.",
         shell_complete=complete_endpoint,
     )
     live_endpoint: str | None = _setting(
@@ -104,6 +106,14 @@ class ServerConfig:
         "How long a source that follows a network may have no new ledger, or any source give none of those it has,"
         " before the server counts it as hung and is not ready; 0 = for ever.",
         type=click.FloatRange(0, 7 * 86400),
+    )
+    failover_seconds: float = _setting(
+        SILENCE_SECONDS,
+        "--failover-seconds",
+        "FAILOVER_SECONDS",
+        "How long one of several equal sources may give nothing while it does not answer, or while it or another one"
+        " has the ledger that is due; then the next is used.",
+        type=click.FloatRange(0.5, 600),
     )
     mock_data: bool = _setting(
         False,

@@ -10,8 +10,8 @@ import pytest
 from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.ledgers import cache as cache_module
 from stellar_arrow_source.ledgers.cache import CachedSource
+from tests.ledgers.memory import LEDGERS, Memory
 from tests.ledgers.stores import NEVER
-from tests.ledgers.test_joined import LEDGERS, Memory
 from tests.support.serving import wait_until
 
 PLENTY = 1 << 30

@@ -1,4 +1,4 @@
-"""Sequence and close time in a header."""
+"""Sequence, close time and predecessor in a header."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stellar_sdk import xdr
 
 from stellar_arrow_client.errors import IntegrityError
-from stellar_arrow_source.ledgers.header import ledger_close_time, ledger_sequence
+from stellar_arrow_source.ledgers.header import ledger_close_time, ledger_sequence, require_successor
 from tests.ledgers.stores import made
 from tests.support import corpus
 
@@ -21,11 +21,27 @@ HEADER_END = 600  # bytes; the sequence lies before
 @corpus.requires_corpus
 @pytest.mark.parametrize("folder", corpus.PASSPHRASES)
 def test_every_kind_of_ledger(folder: str) -> None:
+    before, hash_before = b"", b""
     for ledger in corpus.ledgers(folder):
         meta = xdr.LedgerCloseMeta.from_xdr_bytes(ledger.xdr)
-        header = (meta.v0 or meta.v1 or meta.v2).ledger_header.header
+        entry = (meta.v0 or meta.v1 or meta.v2).ledger_header
+        header = entry.header
         assert ledger_sequence(ledger.xdr) == ledger_sequence(memoryview(ledger.xdr)) == header.ledger_seq.uint32
         assert ledger_close_time(ledger.xdr) == header.scp_value.close_time.time_point.uint64
+        if header.previous_ledger_hash.hash == hash_before:
+            require_successor(before, memoryview(ledger.xdr), folder)
+        elif before:
+            with pytest.raises(IntegrityError, match="does not follow"):
+                require_successor(before, ledger.xdr, folder)
+        before, hash_before = ledger.xdr, entry.hash.hash
+
+
+def test_only_the_next_ledger_of_the_same_history_is_a_successor() -> None:
+    first, second, third = made(100, 102)
+    require_successor(first, second, "here")
+    for before, after in ((first, third), (second, first), (first, first), (second, made(100, 102, 3)[2])):
+        with pytest.raises(IntegrityError, match=r"ledger \d+ of here does not follow ledger \d+"):
+            require_successor(before, after, "here")
 
 
 @pytest.mark.parametrize("size", range(0, 308, 4))

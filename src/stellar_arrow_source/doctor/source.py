@@ -54,7 +54,12 @@ def _answers(config: ServerConfig, stop: threading.Event) -> Iterator[Finding]:
     began = time.monotonic()
     with closing(
         open_source(
-            config.endpoint, live=config.live, passphrase=config.passphrase, retry=_RETRY, tls=config.source_tls
+            config.endpoint,
+            live=config.live,
+            passphrase=config.passphrase,
+            retry=_RETRY,
+            tls=config.source_tls,
+            failover_seconds=config.failover_seconds,
         )
     ) as opened:
         oldest, latest = opened.bounds()

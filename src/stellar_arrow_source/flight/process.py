@@ -26,6 +26,7 @@ def make_service(config: ServerConfig, *, is_worker: bool = False) -> Service:
         live=config.live,
         passphrase=config.passphrase,
         tls=config.source_tls,
+        failover_seconds=config.failover_seconds,
         cache=None if config.ledger_cache is None else (config.ledger_cache, config.ledger_cache_bytes),
     )
     return Service(config, ledger_tables(config.ttp_mode), opened, is_worker=is_worker)

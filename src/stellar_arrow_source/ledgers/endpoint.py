@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
 from stellar_arrow_source.errors import NetworkMismatchError
 from stellar_arrow_source.ledgers.cache import CachedSource
 from stellar_arrow_source.ledgers.core_stream import CoreStream
+from stellar_arrow_source.ledgers.failover import SILENCE_SECONDS, Failover
 from stellar_arrow_source.ledgers.folders import LocalFolder
 from stellar_arrow_source.ledgers.galexie import GalexieStore
 from stellar_arrow_source.ledgers.grpc import GrpcSource
-from stellar_arrow_source.ledgers.joined import Failover, HistoryAndLive
+from stellar_arrow_source.ledgers.joined import HistoryAndLive
 from stellar_arrow_source.ledgers.objects import ObjectFolder
 from stellar_arrow_source.ledgers.rpc import RpcSource
 from stellar_arrow_source.ledgers.source import LedgerSource, RetryPolicy
@@ -38,17 +39,19 @@ def open_source(
     passphrase: str | None = None,
     retry: RetryPolicy | None = None,
     tls: SourceTls | None = None,
+    failover_seconds: float = SILENCE_SECONDS,
     cache: tuple[Path, int] | None = None,
 ) -> LedgerSource:
     """Open the source that an endpoint names; a server is not called before it is read from.
 
     Args:
         endpoint: one of the forms of :data:`SUPPORTED`, or several with commas between: equal ones, of which the
-            next is used where one cannot be reached.
+            next is used where one cannot be reached or hangs.
         live: where to go on when the ledgers of ``endpoint`` end; the same forms.
         passphrase: network passphrase that the source must have where it declares one.
         retry: how to reconnect; :class:`RetryPolicy` as it is by default.
         tls: how the sources that are spoken to over ``grpcs://`` are.
+        failover_seconds: how long one of several equal sources may give nothing before the next is used.
         cache: folder in which ledgers are kept once they were read, and the bytes it may hold.
 
     Raises:
@@ -56,12 +59,12 @@ def open_source(
         NetworkMismatchError: the source declares another network than ``passphrase``, or than its fellows.
         SourceUnavailableError: a folder does not exist or cannot be read.
     """
-    how = _How(retry or RetryPolicy(), tls or SourceTls())
+    how = _How(retry or RetryPolicy(), tls or SourceTls(), failover_seconds)
     source = _open_all(endpoint, how)
     if live is not None:
         try:
             source = HistoryAndLive(source, _open_all(live, how))
-        except Exception:
+        except StellarArrowError:
             source.close()
             raise
     declared = source.network_passphrase
@@ -76,13 +79,15 @@ def open_source(
 class _How(NamedTuple):
     retry: RetryPolicy
     tls: SourceTls
+    failover_seconds: float
 
 
 def _open_all(endpoints: str, how: _How) -> LedgerSource:
     given = [endpoint.strip() for endpoint in endpoints.split(",")]
     if len(given) == 1:
         return _open(given[0], how)
-    return Failover({without_credentials(endpoint): partial(_open, endpoint, how) for endpoint in given})
+    openers = [(without_credentials(endpoint), partial(_open, endpoint, how)) for endpoint in given]
+    return Failover(openers, how.failover_seconds)
 
 
 def _open(endpoint: str, how: _How) -> LedgerSource:

@@ -1,4 +1,4 @@
-"""Sequence and close time of a ledger, read from its header without decoding the rest."""
+"""Sequence, close time and predecessor of a ledger, read from its header without decoding the rest."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ def ledger_close_time(xdr: bytes | memoryview) -> int:
         return close_time
     except (struct.error, ValueError) as error:
         raise IntegrityError(f"these {len(xdr)} bytes are no LedgerCloseMeta: {error}") from error
+
+
+def require_successor(before: bytes | memoryview, xdr: bytes | memoryview, where: str) -> None:
+    """Refuse a ledger whose ``previousLedgerHash`` is not the hash that came with the one ``before`` it.
+
+    Args:
+        where: the endpoint that gave it.
+
+    Raises:
+        IntegrityError: it is no successor, or either is no LedgerCloseMeta.
+    """
+    sequence = ledger_sequence(xdr)
+    own_hash = _header_offset(before) - 32  # LedgerHeaderHistoryEntry.hash
+    previous = _header_offset(xdr) + 4  # ledgerVersion
+    if ledger_sequence(before) + 1 != sequence or before[own_hash : own_hash + 32] != xdr[previous : previous + 32]:
+        raise IntegrityError(
+            f"ledger {sequence} of {where} does not follow ledger {ledger_sequence(before)} of the source before it: "
+            "they are of different networks, or one of them is wrong; compare both with 'stellar-ledger-source verify'"
+        )
 
 
 def _header_offset(xdr: bytes | memoryview) -> int:

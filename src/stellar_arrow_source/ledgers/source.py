@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+from stellar_arrow_source.errors import NetworkMismatchError
 
 POLL_SECONDS = 0.2
 """How often a source that waits looks at its stop event, and for a ledger that is not there yet."""
@@ -89,3 +91,16 @@ class LedgerSource(Protocol):
 
     def close(self) -> None:
         """Release connections and threads."""
+
+
+def common_passphrase(sources: Sequence[LedgerSource]) -> str | None:
+    """The network that several sources declare; None where none does.
+
+    Raises:
+        NetworkMismatchError: they declare different ones.
+    """
+    declared = {source.network_passphrase: source for source in sources if source.network_passphrase is not None}
+    if len(declared) > 1:
+        named = " and ".join(f"{source.endpoint} ({passphrase!r})" for passphrase, source in declared.items())
+        raise NetworkMismatchError(f"these sources are of different networks: {named}")
+    return next(iter(declared), None)

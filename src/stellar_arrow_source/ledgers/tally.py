@@ -31,7 +31,7 @@ RETRIES: Final = Tally("grpc", "rpc")
 """Calls that a source made again, and streams that it began again, after they failed."""
 
 FAILOVERS: Final = Tally("failover")
-"""Times that another one of several equal sources was gone on with."""
+"""Times that another one of several equal sources was gone on with, or back to."""
 
 CACHE_READS: Final = Tally("hit", "miss")
 """Ledgers looked up in a cache on disk."""

@@ -79,8 +79,9 @@ SOURCE_RETRIES = Family(
     ("kind",),
 )  # fmt: skip
 SOURCE_FAILOVERS = Family(
-    "source_failovers_total", Kind.COUNTER, "Times that another one of several equal sources was gone on with."
-)
+    "source_failovers_total", Kind.COUNTER,
+    "Times that another one of several equal sources was gone on with, or back to.",
+)  # fmt: skip
 CACHE_READS = Family(
     "cache_reads_total",
     Kind.COUNTER,

@@ -84,6 +84,7 @@ def head(
         passphrase=config.passphrase,
         retry=RetryPolicy(attempts=_RETRIES),
         tls=config.source_tls,
+        failover_seconds=config.failover_seconds,
     )
     with closing(source), draining(stop) as interruption, showing(ledgers, progress) as show:
         try:
