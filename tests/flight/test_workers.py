@@ -44,7 +44,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with command(tmp_path_factory.mktemp("server"), "--source", str(store), "--workers", "2") as server:
+    with command(tmp_path_factory.mktemp("server"), "--source", str(store), "--workers", "2", "--analytics") as server:
         wait_for_workers(server)
         yield server
 
@@ -120,6 +120,41 @@ def test_clients_that_fetch_endpoints_themselves_get_all(server: Server) -> None
     }
     assert all(server.address.encode() in [place.uri for place in endpoint.locations] for endpoint in info.endpoints)
     assert {StreamRequest.parse(e.ticket.ticket).start % 64 for e in info.endpoints[1:]} == {0}
+
+
+def test_analytics_are_those_of_all_processes(server: Server) -> None:
+    wanted = request("offers")  # of which no other test reads
+    whole = alone(server, request("offers", end=FIRST))
+    with Client(server.address) as client:
+        rows = client.read_table(wanted)
+    told = json.loads(server.page("/analytics")[1])
+    # Its first ledger was read by itself before, by the server; now by a worker.
+    figures = told["streams"]["offers"]["15m"]
+    assert figures["ledgers"] == LAST - FIRST + 2
+    assert figures["rows"] == rows.num_rows + whole.num_rows
+    assert told["silent_workers"] == 0
+    assert json.loads(server.page("/status")[1])["analytics"]["streams"]["offers"]["15m"] == figures
+
+
+def test_workers_that_hang_hold_nobody_up(server: Server) -> None:
+    """All are asked at the same time, and for so long only; what lacks them says so."""
+    workers = workers_of(server)
+    for worker in workers:
+        os.kill(worker["pid"], signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        told = [json.loads(server.page(path, timeout=30)[1])["silent_workers"] for path in ("/analytics", "/status")]
+        metrics = server.page("/metrics", timeout=30)[1]
+        # One after the other, with the patience that they are watched with, it would take three times 10 s.
+        assert time.monotonic() - began < 20
+        assert told == [2, 2]
+        assert 'worker="' not in metrics
+        wait_until(lambda: not any(worker["ready"] for worker in workers_of(server)), 30)
+    finally:
+        for worker in workers:
+            os.kill(worker["pid"], signal.SIGCONT)
+    assert [worker["restarts"] for worker in wait_for_workers(server)] == [0, 0]
+    assert streams_begun(server).keys() == {"", "1", "2"}
 
 
 def test_every_server_serves_every_ticket(server: Server) -> None:

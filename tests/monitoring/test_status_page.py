@@ -127,19 +127,25 @@ def test_what_the_page_polls_is_what_the_server_says_elsewhere() -> None:
 
 def test_the_page_tells_of_workers_too() -> None:
     with (
-        serving() as worker,
-        serving() as service,
+        serving(enable_analytics=True) as worker,
+        serving(enable_analytics=True) as service,
         service._flight._activity.stream("numbers", "alice", 1, None),
         worker._flight._activity.stream("numbers", "bob", 1, 9) as opened,
     ):
         for one in (worker, service):
             one._status.history.close()  # sampled by hand from here on
+            with Client(one.location) as client:
+                client.read_table(StreamRequest("ledgers", 1, 50))
+            wait_until(lambda one=one: len(status(one)["streams"]) == 1)
+            one._status.history.sample()
         worker._flight._activity.sent(opened, Cursor(1, 5), 10, 1000, 0.0)
         for one in (worker, service):
             one._status.history.sample()
         alone, other = status(service), status(worker)
-        service._status._workers = lambda: [json.dumps(other).encode()]
+        service._status._workers = lambda _: [json.dumps(other).encode()]
         both = status(service)
+    assert both["analytics"]["streams"]["ledgers"]["15m"]["ledgers"] == 100
+    assert alone["analytics"]["streams"]["ledgers"]["15m"]["ledgers"] == 50
     assert [(stream["client"], stream["next"]) for stream in both["streams"]] == [("alice", 1), ("bob", 6)]
     assert both["clients"] == 2
     assert both["streams_limit"] == 2 * alone["streams_limit"]

@@ -53,9 +53,9 @@ class Server:
     def address(self) -> str:
         return str(self.event("serving")["flight"])
 
-    def page(self, path: str) -> tuple[int, str]:
+    def page(self, path: str, timeout: float = 5) -> tuple[int, str]:
         host = self.event("serving")["monitoring"].removeprefix("http://")
-        connection = HTTPConnection(host, timeout=5)
+        connection = HTTPConnection(host, timeout=timeout)
         connection.request("GET", path)
         response = connection.getresponse()
         return response.status, response.read().decode()

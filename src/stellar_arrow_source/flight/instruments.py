@@ -12,6 +12,7 @@ from stellar_arrow_source.flight.hub import LedgerHub
 from stellar_arrow_source.flight.limits import StreamLimiter
 from stellar_arrow_source.flight.preparing import Preparation
 from stellar_arrow_source.flight.source_watch import SourceState, SourceWatch
+from stellar_arrow_source.flight.workers import Workers
 from stellar_arrow_source.ledgers.cache import CachedSource
 from stellar_arrow_source.ledgers.tally import CACHE_READS, FAILOVERS, RETRIES
 from stellar_arrow_source.monitoring import families
@@ -27,6 +28,7 @@ def publish(
     watch: SourceWatch,
     preparation: Preparation,
     clients: GrantsFile | None,
+    workers: Workers | None,
     is_ready: Callable[[], bool],
 ) -> None:
     """Publish what the parts of a server know of themselves."""
@@ -52,6 +54,8 @@ def publish(
         (families.STREAMS_OPEN, lambda: limiter.open_streams),
         (families.STREAMS_LIMIT, lambda: config.max_connections),
         (families.UNCOMPILED, lambda: preparation.left),
+        (families.WORKERS, lambda: config.workers if workers else 0),
+        (families.WORKERS_READY, lambda: len(workers.ports()) if workers else 0),
     ):
         metrics.publish(family, read)
     if config.ledger_cache is not None:

@@ -104,13 +104,13 @@ class Service:
             tip=self._watch.tip,
             analytics=analytics,
             health=self.health,
-            workers=lambda: self._workers_pages("/status").values(),
+            workers=lambda path: self._workers_pages(path).values(),
         )
         self._tracing = open_tracing()
         tls = _tls(config)
         client_ca = read_authorities(config.tls_client_ca) if config.tls_client_ca else None
         require_free(config.host, config.port, "Flight", "--port or ARROW_PORT")
-        self._monitoring = _monitoring(config, self._pages(metrics, analytics))
+        self._monitoring = _monitoring(config, self._pages(metrics))
         try:
             self._flight = LedgerFlightServer(
                 _bracketed(config.host),
@@ -148,6 +148,7 @@ class Service:
             watch=self._watch,
             preparation=self._preparation,
             clients=self._clients,
+            workers=self._workers,
             is_ready=lambda: not self.not_ready(),
         )
 
@@ -270,7 +271,7 @@ class Service:
         if not self._config.loopback_only and self._clients is not None and not self._config.tls_cert:
             _log.warning("tokens travel unencrypted unless something in front encrypts", host=self._config.host)
 
-    def _pages(self, metrics: Metrics, analytics: LedgerAnalytics | None) -> dict[str, Callable[[], Page]]:
+    def _pages(self, metrics: Metrics) -> dict[str, Callable[[], Page]]:
         def ready() -> Page:
             reasons = self.not_ready()
             status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
@@ -285,8 +286,8 @@ class Service:
             "/": lambda: page,
             "/status": lambda: json_page(self._status.report()),
         }
-        if analytics is not None:
-            pages["/analytics"] = lambda: json_page(analytics.report())
+        if self._config.enable_analytics:
+            pages["/analytics"] = lambda: json_page(self._status.analytics())
         return pages
 
     def _arrived(self, ledger: RawLedger, seconds: float) -> None:

@@ -15,6 +15,7 @@ from stellar_arrow_source.monitoring import families
 from stellar_arrow_source.monitoring.activity import Activity
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.history import History, summed
+from stellar_arrow_source.monitoring.merging import merged_analytics
 from stellar_arrow_source.monitoring.metrics import Metrics
 from stellar_arrow_source.monitoring.tip import Tip
 
@@ -34,7 +35,7 @@ class Status:
 
     Args:
         health: the report of /health.
-        workers: gives what the workers say under the same path.
+        workers: gives what those workers say that answer, under a path of their monitoring.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Status:
         tip: Tip,
         analytics: LedgerAnalytics | None,
         health: Callable[[], dict[str, Any]],
-        workers: Callable[[], Iterable[bytes]],
+        workers: Callable[[str], Iterable[bytes]],
     ) -> None:
         self._config, self._activity, self._hub = config, activity, hub
         self._analytics, self._health, self._workers = analytics, health, workers
@@ -67,7 +68,7 @@ class Status:
             "history": self.history.report(),
             "analytics": self._analytics.report() if self._analytics else None,
         }
-        others = [json.loads(text) for text in self._workers()]
+        others = [json.loads(text) for text in self._workers("/status")]
         for other in others:
             own["streams"] += other["streams"]
             for name in _SUMMED:
@@ -75,8 +76,16 @@ class Status:
         if others:
             histories = [report["history"]["points"] for report in (own, *others)]
             own["history"]["points"] = summed(histories, list(RATES))
+            own["analytics"] = self._analytics and merged_analytics([report["analytics"] for report in (own, *others)])
+        own["silent_workers"] = len(own["workers"]) - len(others)
         own["clients"] = len({stream["client"] for stream in own["streams"]})
         return own
+
+    def analytics(self) -> dict[str, Any]:
+        """What the data that passes tells, with ``silent_workers``, how many workers are missing in it."""
+        own = self._analytics.report() if self._analytics else {"streams": {}}
+        others = [json.loads(text) for text in self._workers("/analytics")]
+        return merged_analytics([own, *others]) | {"silent_workers": len(self._health()["workers"]) - len(others)}
 
 
 def _resident_bytes() -> int | None:

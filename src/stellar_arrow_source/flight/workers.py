@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
@@ -29,6 +30,9 @@ COMMAND: Final = (sys.executable, "-m", "stellar_arrow_source.flight.worker")
 LOOK_SECONDS: Final = 1.0
 """How often a worker is asked whether it is ready."""
 ANSWER_SECONDS: Final = 5.0
+PAGES_SECONDS: Final = 2.0
+"""How long pages of all workers are waited for together; what has not come by then is left out."""
+PAGES_AT_ONCE: Final = 64
 HUNG_SECONDS: Final = 60.0
 """A worker that has not answered for so long is ended and started anew."""
 
@@ -73,6 +77,10 @@ class Workers:
         self._stop = threading.Event()
         self._workers = [_Worker(number, config, self._stop, self._hear) for number in range(1, config.workers + 1)]
         self._threads: list[threading.Thread] = []
+        # Some for each, so that one that hangs keeps nobody from asking the others.
+        self._asking = futures.ThreadPoolExecutor(
+            min(4 * config.workers, PAGES_AT_ONCE), thread_name_prefix="worker-pages"
+        )
 
     def start(self) -> None:
         """Begin; each worker is looked after by a thread."""
@@ -97,9 +105,17 @@ class Workers:
         return [worker.report() for worker in self._workers]
 
     def pages(self, path: str) -> dict[str, bytes]:
-        """Number of each worker that answers → a page of its monitoring."""
-        pages = {str(worker.number): worker.page(path) for worker in self._workers if worker.ready}
-        return {number: page[1] for number, page in pages.items() if page is not None}
+        """Number of each worker that answers in time → a page of its monitoring; all are asked at the same time."""
+        asked = {
+            self._asking.submit(worker.page, path, PAGES_SECONDS): str(worker.number)
+            for worker in self._workers
+            if worker.ready
+        }
+        answered, late = futures.wait(asked, PAGES_SECONDS)
+        for question in late:
+            question.cancel()
+        pages = {asked[question]: question.result() for question in answered}
+        return {number: page[1] for number, page in sorted(pages.items()) if page and page[0] == HTTPStatus.OK}
 
     def drain(self) -> None:
         """Tell all to let open streams finish their batch, and to end; starts none again."""
@@ -112,6 +128,7 @@ class Workers:
         """Wait until all have ended, as long as draining takes, and kill those that have not by then."""
         for worker in self._workers:
             worker.close(max(0.0, self._deadline - time.monotonic()))
+        self._asking.shutdown(wait=False, cancel_futures=True)
 
     def _hear(self, told: Heard) -> None:
         """News of a worker, for this process and for the other workers."""
@@ -180,11 +197,11 @@ class _Worker:
             "restarts": max(0, self._starts - 1),
         }
 
-    def page(self, path: str) -> tuple[int, bytes] | None:
+    def page(self, path: str, timeout: float = ANSWER_SECONDS) -> tuple[int, bytes] | None:
         """Status and body of a page of its monitoring; None when it does not answer."""
         if self.listening is None:
             return None
-        connection = HTTPConnection(LOOPBACK, self.listening.health_port, timeout=ANSWER_SECONDS)
+        connection = HTTPConnection(LOOPBACK, self.listening.health_port, timeout=timeout)
         try:
             connection.request("GET", path)
             response = connection.getresponse()

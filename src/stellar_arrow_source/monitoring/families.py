@@ -155,6 +155,8 @@ AUTH_FILE_VALID = Family(
 )  # fmt: skip
 
 # The process
+WORKERS = Family("workers", Kind.GAUGE, "Worker processes that there should be; 0 without `ARROW_WORKERS`.")
+WORKERS_READY = Family("workers_ready", Kind.GAUGE, "Worker processes that serve.")
 ARROW_MEMORY = Family("arrow_memory_bytes", Kind.GAUGE, "Memory that Arrow holds, of the process's memory.")
 BUILD_INFO = Family("build_info", Kind.GAUGE, "Versions; always 1.", ("version", "pyarrow", "python"))
 

@@ -1,9 +1,11 @@
-"""One page of metrics of several processes."""
+"""What several processes tell, as what one does: metrics and analytics."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _HELP, _TYPE = b"# HELP ", b"# TYPE "
 _SAMPLE = re.compile(rb"([^{ ]+)\{?(.*)", re.DOTALL)
@@ -46,3 +48,31 @@ def _labelled(sample: bytes, worker: str) -> bytes:
     if not sample[len(name) :].startswith(b"{"):
         return b"%s{%s}%s" % (name, label, rest)
     return b"%s{%s,%s" % (name, label, rest)
+
+
+def merged_analytics(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures of several processes as those of one: counts and rates are summed, shares follow from the sums.
+
+    A ledger counts once in each process that decoded it: processes tell sums, not ledgers.
+
+    Args:
+        reports: as :meth:`~stellar_arrow_source.monitoring.analytics.LedgerAnalytics.report` gives them.
+    """
+    streams: dict[str, dict[str, dict[str, Any]]] = {}
+    for report in reports:
+        for stream, windows in report["streams"].items():
+            for window, figures in windows.items():
+                _add(streams.setdefault(stream, {}).setdefault(window, {}), figures)
+    return {"streams": streams}
+
+
+def _add(into: dict[str, Any], figures: Mapping[str, Any]) -> None:
+    for name, value in figures.items():
+        if name == "by_type":
+            into[name] = dict((Counter(into.get(name, {})) + Counter(value)).most_common())
+        elif isinstance(value, Mapping):
+            _add(into.setdefault(name, {}), value)
+        else:
+            into[name] = into.get(name, 0) + value
+    if "success_rate" in into:
+        into["success_rate"] = into["successful"] / into["total"]
