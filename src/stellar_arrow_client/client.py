@@ -359,7 +359,7 @@ class Client:
         for attempt in range(1, self.retry.first_tries + 1):
             try:
                 return call(flight.FlightCallOptions(timeout=CALL_SECONDS, headers=self._headers))
-            except Exception as error:
+            except Exception as error:  # raised again as what it is for users
                 typed = self._translate(error)
                 wait = max(next(waits), typed.retry_after or 0.0)
                 hopeless = not isinstance(typed, UnavailableError) or wait > self.retry.maximum

@@ -140,7 +140,7 @@ def _exit_code(command: _Manners, run: Callable[[], Any]) -> int:
         if not _stdout_is_gone():
             return _unexpected(command, error.__cause__ or error)
         return _leave_quietly()
-    except Exception as error:
+    except Exception as error:  # the last resort: told as unexpected, with --debug in full
         return _unexpected(command, error)
     return result if isinstance(result, int) else ExitCode.OK
 

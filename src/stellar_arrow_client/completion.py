@@ -136,7 +136,7 @@ def _ask(ctx: click.Context, question: Callable[[Client], list[str]]) -> list[st
         try:
             with _client(ctx) as client:
                 answer.extend(question(client))
-        except Exception:
+        except Exception:  # a traceback in the middle of a command line would be worse than no names
             return
 
     asking = threading.Thread(target=ask, name="completion", daemon=True)

@@ -280,8 +280,9 @@ class _Reading:
                 nbytes = self._read(part)
             except StellarArrowError as error:
                 failure = error
-            except Exception as error:
+            except Exception as error:  # raised by whoever waits for the part
                 failure = self._sharing.asked.translate(error)
+                failure.__cause__ = error
             with self._changed:
                 part.failure, part.complete = failure, failure is None
                 self._adapt(part, nbytes, time.monotonic() - began)

@@ -165,7 +165,7 @@ def _work(job: Job, client: Client, progress: Progress, stop: threading.Event, c
         if request is not None:
             failure = _pump(job.sink, client, request, progress, stop, checkpoint_seconds)
             progress.durable = job.sink.checkpoint()
-    except BaseException:
+    except BaseException:  # whatever it is, the sink hears of it
         job.sink.close(complete=False)
         raise
     job.sink.close(complete=failure is None)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
+import pyarrow as pa
 import pyarrow.flight as flight
 
 from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
@@ -75,7 +76,7 @@ class Servers:
             info = self._flight.get_flight_info(flight.FlightDescriptor.for_command(whole.to_ticket()), options)
             servers = self._named(info.endpoints)
             latest = self._latest() if len(servers) > 1 else None
-        except Exception as error:
+        except (StellarArrowError, flight.FlightError, pa.ArrowException, OSError) as error:
             log.debug("%s is read from one server: %s", request.stream, error)
             return None
         if latest is None:

@@ -67,7 +67,7 @@ def connect(
     )
     try:
         return Connection(client, start, end, progress=progress, connection=connection)
-    except BaseException:
+    except BaseException:  # whatever it is, the connection does not stay open
         client.close()
         raise
 

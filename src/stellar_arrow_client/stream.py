@@ -150,7 +150,7 @@ class _Feed:
                 self._put(self._reader.read_chunk())
         except StopIteration:
             pass
-        except Exception as error:
+        except Exception as error:  # raised by whoever reads the stream
             end = self._translate(error)
             if end is not error:
                 end.__cause__ = error

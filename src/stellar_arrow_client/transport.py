@@ -138,8 +138,10 @@ def typed_error(error: Exception, address: Address) -> StellarArrowError:
             return StellarArrowError(f"the client of {address} is closed; use it inside its with statement")
         case pa.ArrowInvalid() | pa.ArrowKeyError() | pa.ArrowTypeError():
             return IntegrityError(f"{address} sent what is not a valid record batch: {detail}")
-        case _:
+        case flight.FlightError() | pa.ArrowException() | OSError():
             return StellarArrowError(f"the server at {address} failed: {detail}")
+        case _:
+            return StellarArrowError(f"unexpected {type(error).__name__} in the client of {address}: {detail}")
 
 
 def _why_unreachable(message: str, address: Address) -> str:

@@ -307,3 +307,10 @@ print(json.dumps([light, streaming, sorted(sys.modules)]))
     assert not unwanted & set(full)
     assert "pandas" not in streaming  # which pyarrow.dataset imports where it is installed
     assert "pyarrow" not in light
+
+
+def test_a_fault_of_the_client_is_not_laid_on_the_server() -> None:
+    address = Address.parse("grpc://127.0.0.1:1")
+    assert str(typed_error(KeyError("x"), address)) == "unexpected KeyError in the client of 127.0.0.1:1: 'x'"
+    for error in (flight.FlightError("odd"), pa.ArrowNotImplementedError("odd"), OSError("odd")):
+        assert str(typed_error(error, address)) == "the server at 127.0.0.1:1 failed: odd"

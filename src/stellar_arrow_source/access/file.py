@@ -149,7 +149,7 @@ def _replace(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(handle)
         Path(beside).replace(path)
-    except BaseException:
+    except BaseException:  # a signal too: nothing is left beside the file
         Path(beside).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)

@@ -50,5 +50,5 @@ def look(check: Check, name: str, config: ServerConfig) -> Iterator[Finding]:
         yield from check(config)
     except StellarArrowError as error:
         yield fail(name, str(error))
-    except Exception as error:
+    except Exception as error:  # one check that breaks off must not hide what the others find
         yield fail(name, f"the check itself broke off: {type(error).__name__}: {error}")

@@ -288,7 +288,7 @@ class _CallFactory(flight.ServerMiddlewareFactory):  # type: ignore[misc]
             return _Call(authorization)
         try:
             return _Call(token=self._access.log_in(authorization))
-        except Exception as error:
+        except Exception as error:  # none but Flight errors may leave, see failures.py
             self._access.count_failure(error)
             refusal = to_flight_error(error)
         raise refusal

@@ -78,7 +78,7 @@ def guarded(handler: _Handler) -> _Handler:
         try:
             self.enter(context)
             return handler(self, context, *args)
-        except Exception as error:
+        except Exception as error:  # those that are not expected are logged with their traceback
             self.refused(error, handler.__name__, context)
             refusal = to_flight_error(error, request=call_of(context).id)
         if handler.__name__ == "get_schema":

@@ -333,7 +333,7 @@ class _Feed:
                 if not self._put(ledger):
                     break
                 self.waiting_since = time.monotonic()
-        except Exception as error:
+        except Exception as error:  # raised for every reader, after the ledgers before it
             self.failure = error
         finally:
             with self.changed:

@@ -267,7 +267,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
                     failure = StalledClientError("the client did not read")
                     self._activity.dropped(opened, failure, draining=False)
                 raise
-            except Exception as error:
+            except Exception as error:  # none but Flight errors may leave, see failures.py
                 failure = error
                 self._activity.dropped(opened, error, draining=self._limiter.draining.is_set())
                 self.count_failure(error)

@@ -221,7 +221,7 @@ class SourceWatch:
         began = time.monotonic()
         try:
             bounds = source.bounds()
-        except Exception as error:
+        except Exception as error:  # raised for those who ask
             late = time.monotonic() - began > self._answer_seconds
             with self._asking:
                 self._question, self._failure = None, str(error)

@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             try:
                 page = make()
-            except Exception:
+            except Exception:  # whatever it is, who asks gets an answer, and it stands in the log
                 _log.exception("monitoring page failed", path=path)
                 page = json_page({"error": "see the server's log"}, HTTPStatus.INTERNAL_SERVER_ERROR)
         self.send_response(page.status)

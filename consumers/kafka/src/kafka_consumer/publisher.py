@@ -181,7 +181,7 @@ class Publisher:
                 if self._failure is None and self._is_due():
                     try:
                         self.commit()
-                    except Exception as error:
+                    except Exception as error:  # raised for the one who publishes next
                         self._failure = error
 
     # What may fail and is then done anew.

@@ -186,6 +186,7 @@ class _Upload(io.RawIOBase):
         """Remove the parts that were sent."""
         parts, self._parts, self._begun = self._parts, None, bytearray()
         if parts is not None:
+            # What led here is raised, not what follows from it; parts that stay go by the bucket's own rule.
             with suppress(Exception):
                 parts.__exit__(InterruptedError, InterruptedError(), None)  # how this writer is told to abort
 

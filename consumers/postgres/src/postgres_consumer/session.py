@@ -180,7 +180,7 @@ class Session:
             assert identity is not None
             if self._prepare is not None:
                 self._prepare(connection)
-        except BaseException:
+        except BaseException:  # whatever it is, the connection does not stay open
             connection.close()
             raise
         self._connection, self._identity = connection, (identity[0], identity[1])

@@ -64,7 +64,7 @@ class Relay(Generic[T]):
                     if self._left:
                         return
                 self._call(self._items.put_nowait, item)
-        except Exception as error:
+        except Exception as error:  # raised for whoever takes the items
             end = error
         finally:
             made.close()

@@ -127,7 +127,7 @@ class EventService:
         except StellarArrowError as error:
             account.status = _status(error, account)
             raise GRPCError(account.status, str(error)) from error
-        except Exception:
+        except Exception:  # for the account; it is raised again
             account.status = Status.UNKNOWN
             raise
         finally:
