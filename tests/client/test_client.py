@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
 
@@ -28,7 +29,7 @@ from stellar_arrow_client.errors import (
     UnknownStreamError,
 )
 from stellar_arrow_client.testing import FakeServer, sample_table
-from stellar_arrow_client.transport import Address
+from stellar_arrow_client.transport import Address, typed_error
 
 QUICK = RetryPolicy(retry_for=5.0, first_tries=2, initial=0.01, maximum=0.05)
 
