@@ -88,21 +88,28 @@ class Trials:
         with self.command.start(*arguments) as process:
             server.wait_for_batches(server.batches + batches, 60)
             time.sleep(self.chance.random() * 0.3)
+            self.break_servers(trouble)
             if trouble == "cut":
-                for proxy in self.network.values():
-                    proxy.cut()
-                    threading.Timer(0.5, proxy.mend).start()
+                threading.Timer(0.5, self.mend, [trouble]).start()
                 time.sleep(self.chance.random())
             elif trouble == "restart":
-                for broken in self.network:
-                    broken.kill()
                 time.sleep(self.chance.random() * 0.2)
             process.kill()
             _, said = process.communicate(timeout=30)
             assert process.returncode == -signal.SIGKILL, f"it ended before it could be killed: {said}"
-        for broken, proxy in self.network.items():
+        self.mend(trouble)
+
+    def break_servers(self, trouble: str) -> None:
+        for server, proxy in self.network.items():
+            if trouble == "cut":
+                proxy.cut()
+            elif trouble == "restart":
+                server.kill()
+
+    def mend(self, trouble: str) -> None:
+        for server, proxy in self.network.items():
             if trouble == "restart":
-                broken.start()
+                server.start()
             proxy.mend()
 
     def covered(self, stream: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
@@ -159,3 +166,24 @@ def test_the_same_with_real_ledgers(trials: Trials, monkeypatch: pytest.MonkeyPa
     last, tables = corpus_tables([stream], LEDGERS // 20)
     assert tables[stream].num_rows
     endure(trials, tables[stream], 1, last, monkeypatch)
+
+
+@pytest.mark.parametrize("trials", ["rest"], indirect=True)
+def test_a_run_outlasts_cuts_and_restarts(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the storage and of the catalog, whatever is asked of them at that moment."""
+    first, last = 1, 1500
+    table = sample_table(first, last, stream="outlasting")
+    with (
+        FakeServer({"outlasting": table}, first, last, ledgers_per_batch=1, delay=0.02) as server,
+        trials.command.start(*trials.arguments(server, "outlasting", first, last), *OFTEN) as process,
+    ):
+        for trouble in ("cut", "restart", "cut"):
+            server.wait_for_batches(server.batches + 20, 60)
+            trials.break_servers(trouble)
+            time.sleep(0.5)
+            trials.mend(trouble)
+        server.delay = 0
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert trials.covered("outlasting", monkeypatch) == [(first, last)]
+    same_rows(trials.place.read(trials.form, "outlasting"), table)

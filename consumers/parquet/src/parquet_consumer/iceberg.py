@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from parquet_consumer.errors import ArchiveError, ArchiveMismatchError, StorageUnavailableError
+from parquet_consumer.catalogs import catalog_errors, open_catalog, own_catalog
+from parquet_consumer.errors import ArchiveError, ArchiveMismatchError
 from parquet_consumer.extras import load
 from parquet_consumer.files import FileOptions, FileWriter, Memory
 from parquet_consumer.folders import Folder
@@ -26,13 +25,9 @@ from parquet_consumer.storage import Storage
 from parquet_consumer.table_types import table_schema
 from parquet_consumer.tables import ARCHIVE_PROPERTY, DAY, Change, ConflictError, Table, TableFile
 from stellar_arrow_client.checkpoint import sync_folder
-from stellar_arrow_client.errors import InvalidRequestError
 from stellar_arrow_client.object_storage import first_line
 
-CATALOG_NAME: Final = "_catalog.db"
 _LEDGERS, _COMMIT = "stellar-arrow.ledgers", "stellar-arrow.commit"
-_CATALOG: Final = "stellar"
-_CATALOGS: Final = {"http": "rest", "https": "rest", "sqlite": "sql"}
 _FULL: Final = 0.75
 """The share of the wanted size from which on a file is left as it is."""
 
@@ -54,13 +49,13 @@ class Iceberg(Table):
         load("pyiceberg.catalog", "iceberg", "--format iceberg")
         self.storage = storage
         known = read_sign(storage)
-        self._address = catalog or known.get("catalog") or _own_catalog(storage)
+        self._address = catalog or known.get("catalog") or own_catalog(storage)
         self._identifier = tuple(known.get("table", "").split(".")) if known else (namespace, stream or "")
         if stream is not None and self._identifier != (namespace, stream):
             raise ArchiveMismatchError(
                 f"{storage} is the table {'.'.join(self._identifier)}, not {namespace}.{stream}; choose another place"
             )
-        self._catalog = _open_catalog(self._address, storage)
+        self._catalog = open_catalog(self._address, storage)
         self._table: Any = None
         super().__init__(storage)
 
@@ -68,15 +63,13 @@ class Iceberg(Table):
         return {"format": ICEBERG, "catalog": self._address, "table": ".".join(self._identifier)}
 
     def _load(self) -> tuple[str, int | None, Iterable[tuple[int, int]]] | None:
-        from pyiceberg.exceptions import NoSuchTableError, RESTError
-        from sqlalchemy.exc import SQLAlchemyError
+        from pyiceberg.exceptions import NoSuchTableError
 
         try:
-            self._table = self._catalog.load_table(self._identifier)
+            with catalog_errors(self._address):
+                self._table = self._catalog.load_table(self._identifier)
         except NoSuchTableError:
             return None
-        except (RESTError, SQLAlchemyError) as error:
-            raise _unusable(self._address, error) from error
         # Else the library would repeat a refused commit on top of a version that was not looked at here.
         self._table.metadata.properties["commit.retry.num-retries"] = "0"
         properties = self._table.properties
@@ -92,21 +85,22 @@ class Iceberg(Table):
         from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
         from pyiceberg.transforms import DayTransform
 
-        self._catalog.create_namespace_if_not_exists(self._identifier[:-1])
-        with self._catalog.create_table_transaction(
-            self._identifier,
-            pa.schema([_with_doc(field) for field in schema]),
-            location=_location(self.storage),
-            partition_spec=UNPARTITIONED_PARTITION_SPEC,
-            properties={**_PROPERTIES, ARCHIVE_PROPERTY: record, _LEDGERS: "", _COMMIT: "0"},
-        ) as transaction:
-            if by_day:
-                with transaction.update_spec() as spec:
-                    spec.add_field("ledger_close_time", DayTransform(), DAY)
+        with catalog_errors(self._address):
+            self._catalog.create_namespace_if_not_exists(self._identifier[:-1])
+            with self._catalog.create_table_transaction(
+                self._identifier,
+                pa.schema([_with_doc(field) for field in schema]),
+                location=_location(self.storage),
+                partition_spec=UNPARTITIONED_PARTITION_SPEC,
+                properties={**_PROPERTIES, ARCHIVE_PROPERTY: record, _LEDGERS: "", _COMMIT: "0"},
+            ) as transaction:
+                if by_day:
+                    with transaction.update_spec() as spec:
+                        spec.add_field("ledger_close_time", DayTransform(), DAY)
         self._sync()
 
     def _widen(self, record: str, new: list[pa.Field]) -> None:
-        with self._table.transaction() as transaction:
+        with catalog_errors(self._address), self._table.transaction() as transaction:
             if new:
                 with transaction.update_schema() as update:
                     update.union_by_name(pa.schema([_with_doc(field) for field in new]))
@@ -193,7 +187,7 @@ class Iceberg(Table):
         from pyiceberg.io.pyarrow import parquet_file_to_data_file
 
         try:
-            with self._table.transaction() as transaction:
+            with catalog_errors(self._address), self._table.transaction() as transaction:
                 files = [parquet_file_to_data_file(self._table.io, transaction.table_metadata, path) for path in new]
                 with transaction.update_snapshot().overwrite() as change:
                     for file in old:
@@ -248,7 +242,8 @@ class Iceberg(Table):
         limit = datetime.now(UTC) - keep
         if not dry_run:
             # A time stamp without a zone is what the library takes for UTC.
-            self._table.maintenance.expire_snapshots().older_than(limit.replace(tzinfo=None)).commit()
+            with catalog_errors(self._address):
+                self._table.maintenance.expire_snapshots().older_than(limit.replace(tzinfo=None)).commit()
             self._sync()
             self._reload()
         needed = self._needed(limit if dry_run else None)
@@ -303,59 +298,6 @@ def _fit(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         for field in schema
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _own_catalog(storage: Storage) -> str:
-    if isinstance(storage, Folder):
-        return f"sqlite:///{(storage.path / CATALOG_NAME).absolute()}"
-    raise ArchiveMismatchError(
-        "--format iceberg in a bucket needs a catalog: give --catalog, such as http://localhost:8181 or "
-        "sqlite:////path/catalog.db"
-    )
-
-
-def _open_catalog(address: str, storage: Storage) -> Any:
-    from pyiceberg.catalog import load_catalog
-
-    kind = address.partition(":")[0]
-    if "://" in address and (kind not in _CATALOGS or "@" in urlsplit(address).netloc):
-        raise InvalidRequestError(
-            f"a catalog is one of {', '.join(_CATALOGS)}, without credentials, or a name: put them into "
-            "PYICEBERG_CATALOG__STELLAR__CREDENTIAL, …__TOKEN or ~/.pyiceberg.yaml"
-        )
-    properties = _file_options(storage)
-    try:
-        if "://" not in address:
-            return load_catalog(address, **properties)
-        if kind == "sqlite":
-            Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        return load_catalog(_CATALOG, type=_CATALOGS[kind], uri=address, **properties)
-    except Exception as error:
-        raise _unusable(address, error) from error
-
-
-def _unusable(address: str, error: Exception) -> StorageUnavailableError:
-    reason = first_line(error).rstrip(".")
-    return StorageUnavailableError(
-        f"the catalog {address} cannot be used: {reason}; check it and run the same command again"
-    )
-
-
-def _file_options(storage: Storage) -> dict[str, str]:
-    """What the library must know to read and write the files; credentials come from the environment."""
-    from parquet_consumer.buckets import Bucket
-
-    if not isinstance(storage, Bucket) or storage.address.kind != "s3":
-        return {}
-    given = storage.address.options
-    found = {
-        "s3.endpoint": given.get("endpoint")
-        or os.environ.get("AWS_ENDPOINT_URL_S3")
-        or os.environ.get("AWS_ENDPOINT_URL"),
-        "s3.region": given.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
-        "s3.anonymous": given.get("anonymous"),
-    }
-    return {name: value for name, value in found.items() if value}
 
 
 def _location(storage: Storage) -> str:
