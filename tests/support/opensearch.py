@@ -37,7 +37,10 @@ class OpenSearchServer:
     Attributes:
         url: where it listens, also after a restart.
         process: of the node.
+        program: what runs it.
     """
+
+    program = "OpenSearch.java"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -49,16 +52,19 @@ class OpenSearchServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        program = [Path(__file__).with_name("OpenSearch.java"), self._folder / "node", self._port, self._transport]
+        program = [Path(__file__).with_name(self.program), self._folder / "node", self._port, self._transport]
         with (self._folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["java", *_JAVA, "-cp", f"{JARS}/*", *map(str, program)], stdout=log, stderr=log
+                ["java", *_JAVA, "-cp", self._classes(), *map(str, program)], stdout=log, stderr=log
             )
         until = time.monotonic() + SECONDS
         while not self._is_up():
             if self.process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"OpenSearch does not start: {(self._folder / 'log').read_text()[-2000:]}")
+                raise RuntimeError(f"{self.program} does not start: {(self._folder / 'log').read_text()[-2000:]}")
             time.sleep(0.1)
+
+    def _classes(self) -> str:
+        return f"{JARS}/*"
 
     def kill(self) -> None:
         """End it as a crash would."""
