@@ -4,7 +4,8 @@
 
 All clients are threads of one process, on the cores that the server needs too. In the range, each reads the same
 ledgers from a store; at the tip, each follows a source in the server's process that gives a ledger at a steady rate,
-and the latency is from there until a client has the rows. Memory is the server's most so far.
+and the latency is from there until a client has the rows. Memory is the server's most so far; it may have 400 MB and
+two batches, of the largest size that is sent, for each client.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from rich.table import Table
 from stores import make_store
 
 from stellar_arrow_client.request import Cursor, StreamRequest
+from stellar_arrow_source.flight.cutting import MAX_BATCH_BYTES
 
 
 class Read(NamedTuple):
@@ -81,9 +83,10 @@ def read_by_all(clients: int, read_one: Callable[[], Read]) -> tuple[list[Read],
     return done, time.perf_counter() - began
 
 
-def cost_between(before: Cost, after: Cost, seconds: float) -> tuple[str, str]:
-    """Cores used, and the most memory."""
-    return f"{(after.cpu - before.cpu) / seconds:.2f}", f"{after.peak / 1e6:.0f}"
+def cost_between(before: Cost, after: Cost, seconds: float, clients: int) -> tuple[str, str, str]:
+    """Cores used, the most memory, and what it may be; one client more does not read."""
+    allowed = 400e6 + 2 * MAX_BATCH_BYTES * (clients + 1)
+    return f"{(after.cpu - before.cpu) / seconds:.2f}", f"{after.peak / 1e6:.0f}", f"{allowed / 1e6:.0f}"
 
 
 def measure_range(table: Table, sequence: int, stream: str, ledgers: int, numbers: tuple[int, ...]) -> None:
@@ -100,7 +103,7 @@ def measure_range(table: Table, sequence: int, stream: str, ledgers: int, number
                 rows, nbytes = sum(one.rows for one in done), sum(one.nbytes for one in done)
                 table.add_row(
                     "range", str(clients), f"{clients * ledgers / seconds:,.0f}", f"{rows / seconds:,.0f}",
-                    f"{nbytes / seconds / 1e6:,.0f}", *cost_between(before, server.cost(), seconds), "", "",
+                    f"{nbytes / seconds / 1e6:,.0f}", *cost_between(before, server.cost(), seconds, clients), "", "",
                 )  # fmt: skip
 
 
@@ -118,8 +121,8 @@ def measure_tip(table: Table, sequence: int, stream: str, ledgers: int, rate: fl
             rows, nbytes = sum(one.rows for one in done), sum(one.nbytes for one in done)
             table.add_row(
                 f"tip, {rate:g}/s", str(clients), f"{sum(len(one.came) for one in done) / seconds:,.0f}",
-                f"{rows / seconds:,.0f}", f"{nbytes / seconds / 1e6:,.1f}", *cost_between(before, after, seconds),
-                f"{cuts[49]:.1f}", f"{cuts[98]:.1f}",
+                f"{rows / seconds:,.0f}", f"{nbytes / seconds / 1e6:,.1f}",
+                *cost_between(before, after, seconds, clients), f"{cuts[49]:.1f}", f"{cuts[98]:.1f}",
             )  # fmt: skip
 
 
@@ -141,7 +144,7 @@ def main(ledger: int, numbers: tuple[int, ...], stream: str, ledgers: int, rate:
     os.environ["MAX_CONNECTIONS"] = str(MAX_CONNECTIONS)
     title = f"{stream} of pubnet {ledger}, to all clients together; one more does not read"
     table = Table(
-        "ledgers from", "clients", "ledgers/s", "rows/s", "MB/s", "server's cores", "server's peak MB",
+        "ledgers from", "clients", "ledgers/s", "rows/s", "MB/s", "server's cores", "server's peak MB", "of",
         "latency p50 ms", "p99 ms", title=title,
     )  # fmt: skip
     measure_range(table, ledger, stream, ledgers, numbers)

@@ -14,8 +14,8 @@ import pyarrow as pa
 from stellar_arrow_client.errors import GapError, IntegrityError
 from stellar_arrow_client.request import Cursor
 from stellar_arrow_source.errors import DecodeError
+from stellar_arrow_source.flight.conditions import RowFilter, Span
 from stellar_arrow_source.flight.cutting import Part, cut
-from stellar_arrow_source.flight.filters import RowFilter, Span
 from stellar_arrow_source.flight.hub import LedgerReader
 from stellar_arrow_source.ledgers.header import ledger_close_time
 from stellar_arrow_source.ledgers.source import RawLedger

@@ -13,7 +13,7 @@ from pyarrow import flight
 from stellar_arrow_client.errors import GapError, InvalidRequestError
 from stellar_arrow_client.request import MAX_TICKET_BYTES, StreamRequest
 from stellar_arrow_source.flight.backend import Tables
-from stellar_arrow_source.flight.filters import RowFilter, Span, parse_filter
+from stellar_arrow_source.flight.conditions import RowFilter, Span
 from stellar_arrow_source.flight.source_watch import SourceWatch
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ def plan(text: bytes | str, tables: Tables, passphrase: str | None) -> StreamPla
     stream = tables.find(request.stream)
     row_filter = None
     if request.filter is not None:
+        # Imported when asked for: the parser of SQL takes 8 MB.
+        from stellar_arrow_source.flight.filters import parse_filter
+
         types = {column.name: column.type for column in stream.columns}
         row_filter = parse_filter(request.filter, types, stream.name)
     schema = stream.schema(request.columns, passphrase)

@@ -15,10 +15,7 @@ from stellar_arrow_source.ledgers.core_stream import CoreStream
 from stellar_arrow_source.ledgers.failover import SILENCE_SECONDS, Failover
 from stellar_arrow_source.ledgers.folders import LocalFolder
 from stellar_arrow_source.ledgers.galexie import GalexieStore
-from stellar_arrow_source.ledgers.grpc import GrpcSource
 from stellar_arrow_source.ledgers.joined import HistoryAndLive
-from stellar_arrow_source.ledgers.objects import ObjectFolder
-from stellar_arrow_source.ledgers.rpc import RpcSource
 from stellar_arrow_source.ledgers.source import LedgerSource, RetryPolicy
 from stellar_arrow_source.tls import SourceTls
 
@@ -91,10 +88,11 @@ def _open_all(endpoints: str, how: _How) -> LedgerSource:
 
 
 def _open(endpoint: str, how: _How) -> LedgerSource:
+    """One source. Its kind is imported when asked for: the libraries of all of them take 20 MB more than most do."""
     scheme = _SCHEME.match(endpoint)
     if scheme is None:
         if _HOST_PORT.fullmatch(endpoint) and not Path(endpoint).is_dir():
-            return GrpcSource(endpoint, endpoint=endpoint, retry=how.retry)
+            return _open_grpc(endpoint, endpoint, how.retry, None)
         if "/" in endpoint or (endpoint and Path(endpoint).is_dir()):
             return GalexieStore(LocalFolder(Path(endpoint)), endpoint=endpoint)
         raise InvalidRequestError(f"{endpoint!r} is no endpoint of ledgers: use {SUPPORTED}")
@@ -103,17 +101,20 @@ def _open(endpoint: str, how: _How) -> LedgerSource:
             target = urlsplit(endpoint).netloc
             if not _HOST_PORT.fullmatch(target):
                 raise InvalidRequestError(f"{without_credentials(endpoint)!r} names no host:port")
-            return GrpcSource(target, endpoint=endpoint, retry=how.retry, tls=how.tls if kind == "grpcs" else None)
+            return _open_grpc(target, endpoint, how.retry, how.tls if kind == "grpcs" else None)
         case "file":
             return GalexieStore(LocalFolder(_file_path(endpoint)), endpoint=endpoint)
         case "s3" | "gs" | "az":
+            from stellar_arrow_source.ledgers.objects import ObjectFolder
+
             return GalexieStore(ObjectFolder(endpoint, how.retry), endpoint=without_credentials(endpoint))
         case "rpc+https" | "rpc+http":
+            from stellar_arrow_source.ledgers.rpc import RpcSource
+
             return RpcSource(endpoint, retry=how.retry)
         case "core":
             return CoreStream(_file_path(endpoint), endpoint=endpoint)
         case "synthetic":
-            # Imported when asked for: it loads the whole of stellar_sdk.xdr.
             from stellar_arrow_source.ledgers.synthetic import SyntheticSource
 
             return SyntheticSource.from_endpoint(endpoint)
@@ -121,6 +122,12 @@ def _open(endpoint: str, how: _How) -> LedgerSource:
             raise InvalidRequestError(
                 f"{other}:// is no supported kind of source ({without_credentials(endpoint)!r}): use {SUPPORTED}"
             )
+
+
+def _open_grpc(target: str, endpoint: str, retry: RetryPolicy, tls: SourceTls | None) -> LedgerSource:
+    from stellar_arrow_source.ledgers.grpc import GrpcSource
+
+    return GrpcSource(target, endpoint=endpoint, retry=retry, tls=tls)
 
 
 def _file_path(endpoint: str) -> Path:
