@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPConnection
+from socketserver import TCPServer
+from typing import NoReturn
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,12 +24,13 @@ from stellar_arrow_client.errors import (
     UnavailableError,
 )
 from stellar_arrow_source.errors import DecodeError, SourceUnavailableError
-from stellar_arrow_source.monitoring import families
+from stellar_arrow_source.monitoring import families, http
 from stellar_arrow_source.monitoring.history import History, summed
 from stellar_arrow_source.monitoring.http import MonitoringServer, Page, json_page
 from stellar_arrow_source.monitoring.merging import merged
 from stellar_arrow_source.monitoring.metrics import DRAINING, DROP_REASONS, Metrics, drop_reason
 from tests.support.metrics import Clock, samples
+from tests.support.serving import wait_until
 
 
 def failing() -> Page:
@@ -72,6 +78,62 @@ def test_garbage_does_not_stop_the_server(port: int, sent: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(sent)
     assert request(port, "/health")[0] == 200
+
+
+def test_connections_are_bounded(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_CONNECTIONS", 3)
+    idle = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(3)]
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as one_more:
+        assert one_more.recv(1) == b""
+    for connection in idle:
+        connection.close()
+
+    def answers() -> bool:
+        try:
+            return request(port, "/health")[0] == 200
+        except OSError:
+            return False
+
+    wait_until(answers)
+
+
+def test_who_sends_byte_by_byte_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "CONNECTION_SECONDS", 0.5)
+    with socket.create_connection(("127.0.0.1", port), timeout=0.1) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nX: ")
+
+        def ended() -> bool:
+            try:
+                connection.sendall(b"a")
+                return connection.recv(1) == b""
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        wait_until(ended)
+    assert request(port, "/health")[0] == 200
+
+
+def test_without_a_descriptor_left_the_server_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that waits would otherwise be tried to be taken all the time."""
+    server = MonitoringServer("127.0.0.1", 0, {"/health": lambda: json_page({"status": "ok"})})
+    tries = 0
+
+    def none_left(_: object) -> NoReturn:
+        nonlocal tries
+        tries += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TCPServer, "get_request", none_left)
+        server.start()
+        with suppress(TimeoutError):
+            HTTPConnection("127.0.0.1", server.port, timeout=1).request("GET", "/health")
+        time.sleep(1)
+    assert 1 <= tries < 50
+    assert request(server.port, "/health")[0] == 200
+    server.close()
 
 
 def test_metrics_add_up() -> None:

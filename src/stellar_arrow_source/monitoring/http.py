@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
 REQUEST_TIMEOUT_SECONDS = 5.0
+"""How long a connection may be silent."""
+CONNECTION_SECONDS = 30.0
+"""How long it may last, after the answer on its way: who sends one byte after the other is not waited for."""
+MAX_CONNECTIONS = 64
+"""Each has a thread; further ones are closed at once."""
+NO_DESCRIPTOR_SECONDS = 0.1
+"""Pause when the process has no descriptor left for a connection that waits: it would be tried all the time."""
 
 _log = structlog.get_logger(__name__)
 
@@ -63,6 +72,40 @@ class MonitoringServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = MAX_CONNECTIONS
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+        super().__init__(address, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(NO_DESCRIPTOR_SECONDS)
+            raise
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        with self._lock:
+            if len(self._connections) >= MAX_CONNECTIONS:
+                return False
+            self._connections[request] = time.monotonic()
+            return True
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._connections.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called again and again: let nothing more be heard on connections that have lasted long."""
+        long_ago = time.monotonic() - CONNECTION_SECONDS
+        with self._lock:
+            for connection, began in self._connections.items():
+                if began < long_ago:
+                    with suppress(OSError):  # it has ended already
+                        connection.shutdown(socket.SHUT_RD)
 
     def handle_error(self, request: object, client_address: object) -> None:
         _log.debug("monitoring request broke off", client=client_address, exc_info=True)
