@@ -125,20 +125,14 @@ def test_other_ranges_and_places_are_read_on_their_own() -> None:
     assert drain(before) == list(range(1, 501))
 
 
-def test_a_reader_that_stalls_does_not_stop_the_others_for_long(monkeypatch) -> None:
+def test_a_reader_that_stalls_does_not_stop_another_for_long(monkeypatch) -> None:
     monkeypatch.setattr(hub_module, "FAIRNESS_SECONDS", 0.2)
     source = source_of()
     hub = LedgerHub(lambda: 10 * SIZE)
-    stalled, *others = (hub.open(source, 1, 500) for _ in range(3))
+    stalled, other = (hub.open(source, 1, 500) for _ in range(2))
     wait_until(lambda: source.reading == 1)
-    taken: list[list[int]] = [[], []]
-    threads = [threading.Thread(target=lambda r=r, o=o: o.extend(drain(r))) for r, o in zip(others, taken, strict=True)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert taken == [list(range(1, 501))] * 2
-    assert source.given == list(range(1, 501)), "it is they who go on with what is shared"
+    assert drain(other) == list(range(1, 501))
+    assert source.given == list(range(1, 501)), "it goes on with what was shared"
     assert drain(stalled) == list(range(1, 501))
 
 

@@ -161,5 +161,6 @@ def test_a_database_that_stays_away_ends_the_run(command, slow, postgres: Postgr
             proxy.cut()
             _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 3, said
-    assert said.splitlines()[-1].startswith("error: cannot write into the table"), said
+    # Which of its connections comes first to the end of its patience is left to chance.
+    assert said.splitlines()[-1].startswith(("error: cannot write into the table", "error: cannot lock the tables"))
     assert "secret" not in said
