@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
+import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.ledgers import cache as cache_module
 from stellar_arrow_source.ledgers.cache import CachedSource
-from tests.ledgers.memory import LEDGERS, Memory
-from tests.ledgers.stores import NEVER
+from tests.ledgers.memory import LEDGERS, OTHER_LEDGERS, Memory
+from tests.ledgers.stores import NEVER, take
 from tests.support.serving import wait_until
 
 PLENTY = 1 << 30
@@ -142,3 +147,67 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SourceUnavailableError, match=r"cannot use .* as cache of ledgers"):
         CachedSource(Memory("far", 100, 199), tmp_path / "file", PLENTY)
+
+
+# -- a network that has begun anew, as test networks do, under the same endpoint and passphrase
+
+
+def begun_anew(folder: Path) -> CachedSource:
+    return CachedSource(Memory("far", 100, 199, ledgers=OTHER_LEDGERS), folder, PLENTY)
+
+
+def test_another_history_after_ledgers_of_the_cache_is_an_error_once(tmp_path: Path) -> None:
+    filled(tmp_path, (100, 119))
+    source = begun_anew(tmp_path)
+    taken: list[bytes] = []
+    with pytest.raises(IntegrityError, match="ledger 120 of far does not follow ledger 119"):
+        take(source.ledgers(100, 199, NEVER), taken)
+    assert tuple(taken) == LEDGERS[:20]
+    assert read(source, 100, 199) == OTHER_LEDGERS
+    source.close()
+    assert read(begun_anew(tmp_path), 100, 199) == OTHER_LEDGERS
+
+
+def test_ledgers_of_the_cache_that_do_not_fit_are_fetched_anew(tmp_path: Path) -> None:
+    filled(tmp_path, (110, 119), (150, 159))
+    source = begun_anew(tmp_path)
+    assert read(source, 105, 199) == OTHER_LEDGERS[5:]
+    source.close()
+
+
+def test_a_source_that_is_far_behind_its_cache_has_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "_BEHIND", 20)
+    filled(tmp_path, (150, 199))
+    for last, kept in ((180, 50), (178, 0)):
+        source = CachedSource(Memory("far", 100, last), tmp_path, PLENTY)
+        assert source.bounds() == (100, last)
+        source.close()
+        assert len(files(tmp_path)) == kept
+
+
+# -- accidents
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    filled(tmp_path, (100, 101))
+    folder = files(tmp_path)[0].parent
+    old, young = folder / ".102.xdr.zst.7.7", folder / ".103.xdr.zst.8.8"
+    for file in (old, young):
+        file.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    filled(tmp_path, (100, 101))
+    assert not old.exists()
+    assert young.exists()  # another process may be at it
+
+
+def test_a_full_disk_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = CachedSource(Memory("far", 100, 199), tmp_path, PLENTY)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert read(source, 100, 199) == LEDGERS
+    source.close()
+    assert ["is not kept" in record.message for record in caplog.records] == [True]

@@ -21,6 +21,7 @@ from stellar_arrow_source.ledgers.header import ledger_close_time
 from stellar_arrow_source.ledgers.source import Bounds, LedgerSource, RawLedger
 from stellar_arrow_source.monitoring.tip import Tip
 from stellar_arrow_source.networks import network_name
+from stellar_arrow_source.sparing import Sparing
 
 LOOK_SECONDS = 2.0
 """How often the source is looked at."""
@@ -106,6 +107,7 @@ class SourceWatch:
         self._bounds_at = float("-inf")
         self._question: Future[Bounds] | None = None
         self._failure: str | None = None
+        self._failing = Sparing()
         self._asking = threading.Lock()
         self._reading_since: float | None = None
         self._due: dict[int, float] = {}
@@ -306,7 +308,8 @@ class SourceWatch:
             return Condition(SourceState.UNUSABLE, str(error))
         except StellarArrowError as error:
             return Condition(SourceState.UNUSABLE, str(error))
-        except Exception:
-            _log.exception("looking at the ledger source failed")
+        except Exception:  # the watch goes on: the source may come to its senses
+            if (also := self._failing.tell()) is not None:
+                _log.exception(f"looking at the ledger source failed{also}")
             return Condition(SourceState.UNUSABLE, "looking at the ledger source failed; see the server's log")
         return Condition(SourceState.OK, None)

@@ -130,8 +130,8 @@ class GalexieStore:
             start = batch[-1].sequence + 1
 
     def close(self) -> None:
-        """End the reading threads."""
-        self._pool.shutdown(cancel_futures=True)
+        """End the reading threads, without waiting for those whose storage does not answer."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _describe(self) -> tuple[Layout, str | None]:
         manifest = self.folder.read(MANIFEST, MAX_MANIFEST)

@@ -19,6 +19,7 @@ from stellar_arrow_source.ledgers.paging import PageSize
 from stellar_arrow_source.ledgers.source import POLL_SECONDS, Bounds, RawLedger, RetryPolicy
 from stellar_arrow_source.ledgers.tally import RETRIES
 from stellar_arrow_source.ledgers.wire import decode_ledger, decode_range
+from stellar_arrow_source.sparing import Sparing
 from stellar_arrow_source.tls import SourceTls, tls_problem
 
 SERVICE = "raw_ledger_service.RawLedgerService"
@@ -55,6 +56,7 @@ class GrpcSource:
         self.network_passphrase: str | None = None
         self._target, self._retry, self._tls = target, retry, tls
         self._has_range = True  # until the server says UNIMPLEMENTED
+        self._failing = Sparing()
         self._answered = False  # so the two can speak with each other
         self._channel = _connect(
             target,
@@ -196,9 +198,9 @@ class GrpcSource:
             raise self._unavailable(error) from error
         RETRIES.add("grpc")
         delay = self._retry.delay(failures)
-        _log.warning(
-            "%s failed at ledger %d (%s), next attempt in %.1f s", self.endpoint, expected, _plain(error), delay
-        )
+        if (also := self._failing.tell()) is not None:
+            what = (self.endpoint, expected, _plain(error), delay, also)
+            _log.warning("%s failed at ledger %d (%s), next attempt in %.1f s%s", *what)
         stop.wait(delay)
 
     def _no_message(self, error: ValueError) -> IntegrityError:

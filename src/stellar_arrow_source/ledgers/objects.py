@@ -21,6 +21,7 @@ from stellar_arrow_client.object_storage import (
 )
 from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.ledgers.source import RetryPolicy
+from stellar_arrow_source.sparing import Sparing
 
 _PAGE: Final = 1000
 
@@ -52,6 +53,7 @@ class ObjectFolder:
         self.where = address.where
         self._kind = address.kind
         self._retry = retry
+        self._failing = Sparing()
         self._store = address.open(attempts=0)
 
     def folders(self) -> list[str]:
@@ -124,7 +126,8 @@ class ObjectFolder:
                 if failures >= self._retry.attempts or not may_pass(error):
                     raise SourceUnavailableError(f"cannot read {place}: {first_line(error)}") from error
                 delay = self._retry.delay(failures)
-                _log.warning("cannot read %s (%s), next attempt in %.1f s", place, first_line(error), delay)
+                if (also := self._failing.tell()) is not None:
+                    _log.warning("cannot read %s (%s), next attempt in %.1f s%s", place, first_line(error), delay, also)
                 time.sleep(delay)
 
     def _refused(self, place: str) -> AuthenticationError:

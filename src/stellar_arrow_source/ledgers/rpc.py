@@ -31,6 +31,7 @@ from stellar_arrow_source.ledgers.header import ledger_sequence
 from stellar_arrow_source.ledgers.paging import PageSize
 from stellar_arrow_source.ledgers.source import POLL_SECONDS, Bounds, RawLedger, RetryPolicy
 from stellar_arrow_source.ledgers.tally import RETRIES
+from stellar_arrow_source.sparing import Sparing
 
 MAX_ANSWER = 256 << 20
 """Most bytes of an answer that are read."""
@@ -102,6 +103,7 @@ class RpcSource:
         self.endpoint = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self.network_passphrase: str | None = None
         self._retry = retry
+        self._failing = Sparing()
         self._url = endpoint.partition("+")[2]
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
         if parts.username is not None:
@@ -137,9 +139,9 @@ class RpcSource:
                     raise self._unavailable(error) from error
                 RETRIES.add("rpc")
                 delay = self._retry.delay(failures)
-                _log.warning(
-                    "%s failed at ledger %d (%s), next attempt in %.1f s", self.endpoint, expected, error, delay
-                )
+                if (also := self._failing.tell()) is not None:
+                    what = (self.endpoint, expected, error, delay, also)
+                    _log.warning("%s failed at ledger %d (%s), next attempt in %.1f s%s", *what)
                 stop.wait(delay)
 
     def close(self) -> None:

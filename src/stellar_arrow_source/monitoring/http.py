@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from stellar_arrow_source.sparing import Sparing
+
 REQUEST_TIMEOUT_SECONDS = 5.0
 """How long a connection may be silent."""
 CONNECTION_SECONDS = 30.0
@@ -48,7 +50,7 @@ class MonitoringServer:
     """
 
     def __init__(self, host: str, port: int, pages: Mapping[str, Callable[[], Page]]) -> None:
-        handler = type("Handler", (_Handler,), {"pages": pages})
+        handler = type("Handler", (_Handler,), {"pages": pages, "failing": Sparing()})
         server = _ServerOverIPv6 if ":" in host else _Server
         self._server = server((host, port), handler)
         self._thread = threading.Thread(
@@ -117,6 +119,7 @@ class _ServerOverIPv6(_Server):
 
 class _Handler(BaseHTTPRequestHandler):
     pages: Mapping[str, Callable[[], Page]]
+    failing: Sparing
     timeout = REQUEST_TIMEOUT_SECONDS
     protocol_version = "HTTP/1.1"
     server_version = "stellar-arrow-source"
@@ -131,7 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
             try:
                 page = make()
             except Exception:  # whatever it is, who asks gets an answer, and it stands in the log
-                _log.exception("monitoring page failed", path=path)
+                if (also := self.failing.tell()) is not None:
+                    _log.exception(f"monitoring page failed{also}", path=path)
                 page = json_page({"error": "see the server's log"}, HTTPStatus.INTERNAL_SERVER_ERROR)
         self.send_response(page.status)
         self.send_header("Content-Type", page.content_type)
