@@ -82,6 +82,38 @@ def test_a_tip_that_does_not_move_on() -> None:
         wait_until(lambda: ready(service)["ready"])
 
 
+def test_a_source_that_does_not_answer_to_be_opened() -> None:
+    answers = threading.Event()
+
+    def open_source() -> ScriptedSource:
+        answers.wait(60)
+        return ScriptedSource()
+
+    with serving(open_source=open_source, source_stall_seconds=1) as service:
+        assert ready(service)["source_state"] == "starting"
+        wait_until(lambda: ready(service)["source_state"] == "hung", 30)
+        assert "has not answered for" in ready(service)["reasons"][0]
+        answers.set()
+        wait_until(lambda: ready(service)["ready"], 30)
+
+
+def test_a_source_that_goes_backwards() -> None:
+    source = ScriptedSource()
+    with serving(source, source_stall_seconds=2) as service, Client(service.location) as client:
+        source.advance()
+        wait_until(lambda: service.health()["newest_ledger"] == 1001)
+        source.latest = 500
+        gone = "answers that its newest ledger is 500, but it had 1001"
+        wait_until(lambda: any(gone in reason for reason in ready(service)["reasons"]), 30)
+        assert ready(service)["source_state"] == "hung"
+        # What it still has is served, and what comes is.
+        assert client.read_table(StreamRequest("numbers", 450, 500))["ledger_sequence"].to_pylist()[::2] == [
+            *range(450, 501)
+        ]
+        source.advance(502)
+        wait_until(lambda: ready(service)["ready"], 30)
+
+
 def test_a_source_whose_ledgers_are_history_need_not_move_on() -> None:
     with serving(source_stall_seconds=0.5) as service:
         time.sleep(1.5)

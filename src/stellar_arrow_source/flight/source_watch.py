@@ -109,6 +109,7 @@ class SourceWatch:
         self._failure: str | None = None
         self._failing = Sparing()
         self._asking = threading.Lock()
+        self._opening_since: float | None = None
         self._reading_since: float | None = None
         self._due: dict[int, float] = {}
         """Ledgers that streams wait for although the source has them → since when that is known."""
@@ -135,6 +136,8 @@ class SourceWatch:
     def condition(self) -> Condition:
         """What is wrong with the source now; waits for nothing."""
         found = self._found
+        if (since := self._opening_since) is not None and (seconds := time.monotonic() - since) > self._answer_seconds:
+            return Condition(SourceState.HUNG, f"the ledger source has not answered for {seconds:.0f} s, to be opened")
         if found.problem is not None or not self._stall_seconds or self._source is None:
             return found
         return next((Condition(SourceState.HUNG, problem) for problem in self._stalls(self._source)), found)
@@ -179,7 +182,11 @@ class SourceWatch:
             NetworkMismatchError: the source holds another network than the one configured.
         """
         if self._source is None:
-            self._source = self._open_source()
+            self._opening_since = time.monotonic()
+            try:
+                self._source = self._open_source()
+            finally:
+                self._opening_since = None
             self.passphrase = self.passphrase or self._source.network_passphrase
         latest = self._answer().latest
         if latest is None:
@@ -246,6 +253,12 @@ class SourceWatch:
         if (since := self._reading_since) is not None and now - since > self._answer_seconds:
             yield f"{source.endpoint} has not given its newest ledger, {newest}, for {now - since:.0f} s"
         if (still := self.tip.still_seconds()) > self._stall_seconds:
+            latest = self._bounds.latest
+            if latest is not None and newest is not None and latest < newest:
+                yield (
+                    f"{source.endpoint} answers that its newest ledger is {latest}, but it had {newest}:"
+                    " it has lost ledgers, or its network has begun anew; start the server again if that is meant"
+                )
             yield f"{source.endpoint} answers, but has had no ledger after {newest} for {still:.0f} s"
         for wait in self._waits():
             # A stream at the tip has waited before the ledger was there, too.
