@@ -34,7 +34,7 @@ def decoded(decoder: LedgerDecoder, groups: Sequence[Sequence[bytes]]) -> dict[s
 def random_groups(data: Sequence[bytes], chance: random.Random) -> Iterator[Sequence[bytes]]:
     start = 0
     while start < len(data):
-        size = chance.choice([1, 2, 3, 8, 32, 100])
+        size = chance.choice([1, 1, 2, 3, 8, 32, 100])
         yield data[start : start + size]
         start += size
 
@@ -52,11 +52,7 @@ def assert_same(expected: dict[str, pa.Table], actual: dict[str, pa.Table]) -> N
 def test_batching_does_not_matter(passphrase: str) -> None:
     data = [ledger.xdr for ledger in ledgers(*NETWORKS[passphrase])]
     together = decoded(full_decoder(passphrase), [data])
-    assert_same(together, decoded(full_decoder(passphrase), [[part] for part in data]))
-    chance = random.Random(7)
-    decoder = full_decoder(passphrase)
-    for _ in range(3):
-        assert_same(together, decoded(decoder, list(random_groups(data, chance))))
+    assert_same(together, decoded(full_decoder(passphrase), list(random_groups(data, random.Random(7)))))
 
 
 def sample() -> list[tuple[str, list[bytes]]]:

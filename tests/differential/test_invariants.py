@@ -16,13 +16,15 @@ pytestmark = requires_corpus
 FOLDERS = [folder for folder in PASSPHRASES if folder != "wrapped-txs"]
 """The wrapped transactions lie in ledgers that were made up around them."""
 
+STREAMS = ("ledgers", "transactions", "operations", "payments")
+
 Rows = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module", params=FOLDERS)
 def rows(request: pytest.FixtureRequest) -> Rows:
     data = [ledger.xdr for ledger in ledgers(request.param)]
-    return decode_rows(data, PASSPHRASES[request.param])
+    return decode_rows(data, PASSPHRASES[request.param], STREAMS)
 
 
 def test_ledger_hash_is_of_the_header(rows: Rows) -> None:
