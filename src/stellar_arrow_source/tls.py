@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from stellar_arrow_client.errors import InvalidRequestError
 _PROBE_SECONDS = 5.0
 _EXPIRED, _NOT_YET_VALID = 10, 9  # verify_code of OpenSSL
 _OTHER_NAME = (62, 64)
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which the module ssl does not name
 
 
 class Identity(NamedTuple):
@@ -37,6 +39,34 @@ def read_identity(cert: Path, key: Path) -> Identity:
             f"cannot use {cert} with {key} for TLS: {error.strerror or error}; "
             "both must be PEM files, and the key that of the certificate, without a password"
         ) from None
+
+
+def certificate_end(cert: Path, key: Path) -> datetime:
+    """When the first certificate of a chain expires, learnt by shaking hands with it in memory."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(cert, key, password="")
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.load_verify_locations(cert)
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
+    while sides:
+        for side in tuple(sides):
+            try:
+                side.do_handshake()
+                sides.remove(side)
+                shown = side.getpeercert()
+            except ssl.SSLWantReadError:
+                continue
+            if shown:
+                return time_of(str(shown["notAfter"]))
+    raise AssertionError("the client is shown a certificate")
+
+
+def time_of(text: str) -> datetime:
+    """A time as the module ssl writes it."""
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
 
 
 def read_authorities(file: Path) -> bytes:

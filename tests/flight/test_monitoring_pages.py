@@ -122,6 +122,9 @@ def test_streams_go_over_tls(tmp_path: Path) -> None:
     )
     with serving(tls_cert=cert, tls_key=key) as service:
         assert service.location.startswith("grpc+tls://")
+        end = metrics(service)["tls_certificate_expiry_timestamp_seconds", ""]
+        text = subprocess.run(["openssl", "x509", "-noout", "-enddate", "-in", cert], capture_output=True, text=True)
+        assert end == ssl.cert_time_to_seconds(text.stdout.strip().removeprefix("notAfter="))
         with Client(service.location, tls_roots=cert.read_bytes()) as client:
             assert client.read_table(StreamRequest("numbers", 1, 10)).num_rows == 20
         presented = ssl.get_server_certificate(("127.0.0.1", service.port))

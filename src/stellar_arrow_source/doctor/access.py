@@ -15,11 +15,9 @@ from stellar_arrow_source.access.grants import rfc3339
 from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.doctor.findings import Finding, fail, ok, warn
 from stellar_arrow_source.flight.binding import require_free
-from stellar_arrow_source.tls import read_authorities, read_identity
+from stellar_arrow_source.tls import certificate_end, read_authorities, read_identity, time_of
 
 SOON: Final = timedelta(days=21)
-
-_NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which the module ssl does not name
 
 
 def ports(config: ServerConfig) -> Iterator[Finding]:
@@ -66,7 +64,7 @@ def certificates(config: ServerConfig) -> Iterator[Finding]:
             read_authorities(ca)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.load_verify_locations(ca)
-            ends = [_time(str(found["notAfter"])) for found in context.get_ca_certs()]
+            ends = [time_of(str(found["notAfter"])) for found in context.get_ca_certs()]
             yield _expiry(name, ca, min(ends)) if ends else ok(name, f"{ca} can be used")
 
 
@@ -106,30 +104,3 @@ def _expiry(name: str, file: Path, end: datetime) -> Finding:
     if left < SOON:
         return warn(name, f"{text}, {left.days} days from now", "renew it, and start the server again")
     return ok(name, text)
-
-
-def certificate_end(cert: Path, key: Path) -> datetime:
-    """When the first certificate of a chain expires, learnt by shaking hands with it in memory."""
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(cert, key, password="")
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.load_verify_locations(cert)
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    sides = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
-    while sides:
-        for side in tuple(sides):
-            try:
-                side.do_handshake()
-                sides.remove(side)
-                shown = side.getpeercert()
-            except ssl.SSLWantReadError:
-                continue
-            if shown:
-                return _time(str(shown["notAfter"]))
-    raise AssertionError("the client is shown a certificate")
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)

@@ -95,11 +95,11 @@ def memory(config: ServerConfig) -> Iterator[Finding]:
 
 def open_files(config: ServerConfig) -> Iterator[Finding]:
     """Files and connections that the process may have open."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)  # the server raises the other one
     needed = FILES_OF_SERVER + config.max_connections * FILES_OF_STREAM
     text = f"{limit} may be open, up to {needed} needed"
     if limit != resource.RLIM_INFINITY and limit < needed:
-        yield warn("open files", text, "raise it with ulimit -n, or LimitNOFILE= of systemd")
+        yield warn("open files", text, "raise it with ulimit -Hn, or LimitNOFILE= of systemd")
     else:
         yield ok("open files", text)
 

@@ -29,9 +29,14 @@ def publish(
     preparation: Preparation,
     clients: GrantsFile | None,
     workers: Workers | None,
+    certificate_end: float | None,
     is_ready: Callable[[], bool],
 ) -> None:
-    """Publish what the parts of a server know of themselves."""
+    """Publish what the parts of a server know of themselves.
+
+    Args:
+        certificate_end: when the certificate that the server shows expires, in Unix seconds.
+    """
     tip = watch.tip
 
     def states() -> Mapping[tuple[str, ...], float]:
@@ -54,6 +59,7 @@ def publish(
         (families.STREAMS_OPEN, lambda: limiter.open_streams),
         (families.STREAMS_LIMIT, lambda: config.max_connections),
         (families.UNCOMPILED, lambda: preparation.left),
+        (families.CERTIFICATE_END, lambda: certificate_end),
         (families.WORKERS, lambda: config.workers if workers else 0),
         (families.WORKERS_READY, lambda: len(workers.ports()) if workers else 0),
     ):

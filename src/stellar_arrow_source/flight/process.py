@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+from contextlib import suppress
 from functools import partial
+from typing import Final
 
 from stellar_arrow_source.allocator import keep_freed_memory
 from stellar_arrow_source.compiling import tell_of_compiling
@@ -10,6 +13,9 @@ from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.flight.backend import ledger_tables
 from stellar_arrow_source.flight.service import Service
 from stellar_arrow_source.ledgers.endpoint import open_source
+
+OPEN_FILES: Final = 65_536
+"""Files and connections that a server may have open, if the machine lets it."""
 
 
 def make_service(config: ServerConfig, *, is_worker: bool = False) -> Service:
@@ -19,6 +25,7 @@ def make_service(config: ServerConfig, *, is_worker: bool = False) -> Service:
         StellarArrowError: see :class:`~stellar_arrow_source.flight.service.Service`.
     """
     keep_freed_memory()
+    _allow_open_files()
     tell_of_compiling()
     opened = partial(
         open_source,
@@ -30,3 +37,12 @@ def make_service(config: ServerConfig, *, is_worker: bool = False) -> Service:
         cache=None if config.ledger_cache is None else (config.ledger_cache, config.ledger_cache_bytes),
     )
     return Service(config, ledger_tables(config.ttp_mode), opened, is_worker=is_worker)
+
+
+def _allow_open_files() -> None:
+    """Raise the limit that shells set low as far as this user may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

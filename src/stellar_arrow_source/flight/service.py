@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from importlib.metadata import version
 from types import FrameType
@@ -41,7 +43,7 @@ from stellar_arrow_source.monitoring.metrics import CONTENT_TYPE, Metrics
 from stellar_arrow_source.monitoring.status import status_page
 from stellar_arrow_source.networks import network_name
 from stellar_arrow_source.notify import notify
-from stellar_arrow_source.tls import Identity, read_authorities, read_identity
+from stellar_arrow_source.tls import Identity, certificate_end, read_authorities, read_identity
 from stellar_arrow_source.tracing import open_tracing
 
 DRAINING = "the server is shutting down"
@@ -149,6 +151,7 @@ class Service:
             preparation=self._preparation,
             clients=self._clients,
             workers=self._workers,
+            certificate_end=_certificate_end(config),
             is_ready=lambda: not self.not_ready(),
         )
 
@@ -343,6 +346,14 @@ def _tls(config: ServerConfig) -> Identity | None:
     if config.tls_cert is None or config.tls_key is None:
         return None
     return read_identity(config.tls_cert, config.tls_key)
+
+
+def _certificate_end(config: ServerConfig) -> float | None:
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    with suppress(ssl.SSLError):  # one that Python's OpenSSL would not show; gRPC may
+        return certificate_end(config.tls_cert, config.tls_key).timestamp()
+    return None
 
 
 def _monitoring(config: ServerConfig, pages: dict[str, Callable[[], Page]]) -> MonitoringServer:

@@ -64,6 +64,8 @@ class CoreStream:
             self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
             raise SourceUnavailableError(f"cannot read {path}: {error.strerror}") from error
+        self._readable = select.poll()  # select() knows no descriptor from 1024 on
+        self._readable.register(self._file, select.POLLIN)
         self._oldest = 0
         self._places: deque[_Place] = deque()
         self._kept = 0
@@ -158,7 +160,7 @@ class CoreStream:
                 self._add(bytes(buffer[_MARK : _MARK + length]), at + _MARK)
                 del buffer[: _MARK + length]
                 at += _MARK + length
-            if self._is_pipe and not select.select([self._file], [], [], 0)[0]:
+            if self._is_pipe and not self._readable.poll(0):
                 self._whole.set()
 
     def _more(self) -> bytes:
@@ -166,7 +168,7 @@ class CoreStream:
         self._has_writer = True
         if not self._is_pipe:
             return os.read(self._file, _CHUNK)
-        if not select.select([self._file], [], [], POLL_SECONDS)[0]:
+        if not self._readable.poll(1000 * POLL_SECONDS):
             return b""
         try:
             data = os.read(self._file, _CHUNK)

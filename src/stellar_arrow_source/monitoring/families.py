@@ -154,6 +154,12 @@ AUTH_FILE_VALID = Family(
     when="with `ARROW_AUTH_FILE`",
 )  # fmt: skip
 
+CERTIFICATE_END = Family(
+    "tls_certificate_expiry_timestamp_seconds", Kind.GAUGE,
+    "When the certificate that the server shows expires, in Unix seconds; it shows a renewed one once it is restarted.",
+    when="with `ARROW_TLS_CERT`",
+)  # fmt: skip
+
 # The process
 WORKERS = Family("workers", Kind.GAUGE, "Worker processes that there should be; 0 without `ARROW_WORKERS`.")
 WORKERS_READY = Family("workers_ready", Kind.GAUGE, "Worker processes that serve.")
