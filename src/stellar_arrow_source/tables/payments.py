@@ -16,7 +16,7 @@ from stellar_arrow_source.tables.common import (
     TX_SUCCESSFUL,
 )  # fmt: skip
 from stellar_arrow_source.tables.frame import OPERATION_NEEDS, Batch, Frame
-from stellar_arrow_source.tables.operations import (
+from stellar_arrow_source.tables.operation_facts import (
     AMOUNT,
     ASSET,
     DESTINATION,

@@ -27,7 +27,7 @@ from stellar_arrow_source.tables.columns import (
 from stellar_arrow_source.tables.common import LEDGER_COLUMNS, TRANSACTION_COLUMNS, TRANSACTION_HASH
 from stellar_arrow_source.tables.expressions import At, Expression, FirstOf, Plus, Where
 from stellar_arrow_source.tables.frame import OPERATION_NEEDS, Batch, Frame
-from stellar_arrow_source.tables.operations import OPERATION_COLUMNS, OPERATION_TYPE, SOURCE_COLUMNS
+from stellar_arrow_source.tables.operation_facts import OPERATION_COLUMNS, OPERATION_TYPE, SOURCE_COLUMNS
 from stellar_arrow_source.tables.relations import CLAIM_ATOM, OP_RESULT
 from stellar_arrow_source.tables.spec import Stream
 from stellar_arrow_source.xdr import readers

@@ -30,7 +30,7 @@ from stellar_arrow_source.tables.expressions import (
     by_result,
 )
 from stellar_arrow_source.tables.frame import OPERATION_NEEDS, Batch, Frame, Integers, Mask
-from stellar_arrow_source.tables.operations import AMOUNT, ASSET, DESTINATION, SOURCE_ASSET, SOURCE_ID, SOURCE_KEY
+from stellar_arrow_source.tables.operation_facts import AMOUNT, ASSET, DESTINATION, SOURCE_ASSET, SOURCE_ID, SOURCE_KEY
 from stellar_arrow_source.tables.relations import (
     CHANGE,
     CLAIM_ATOM,

@@ -29,7 +29,7 @@ from stellar_arrow_source.tables.effects.layout import EffectType, Fact
 from stellar_arrow_source.tables.effects.pool_columns import POOL_COLUMNS
 from stellar_arrow_source.tables.effects.text import effect_ids
 from stellar_arrow_source.tables.frame import Frame, Mask
-from stellar_arrow_source.tables.operations import OPERATION_COLUMNS, operation_ids
+from stellar_arrow_source.tables.operation_facts import OPERATION_COLUMNS, operation_ids
 from stellar_arrow_source.tables.spec import Column, Stream
 from stellar_arrow_source.tables.transfers.layout import EVENT_TYPES
 from stellar_arrow_source.xdr import readers

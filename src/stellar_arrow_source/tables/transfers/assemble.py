@@ -13,7 +13,7 @@ from stellar_arrow_source.modes import TransferMode
 from stellar_arrow_source.tables.common import TX_SOURCE_KEY
 from stellar_arrow_source.tables.expressions import At, ByOperation, Expression, FirstOf, MuxedKey, Plus, by_result
 from stellar_arrow_source.tables.frame import OPERATION_NEEDS, RESULT_PAIR, Batch, Frame, Integers
-from stellar_arrow_source.tables.operations import AMOUNT, ASSET, DESTINATION, SOURCE_ID, SOURCE_KEY
+from stellar_arrow_source.tables.operation_facts import AMOUNT, ASSET, DESTINATION, SOURCE_ID, SOURCE_KEY
 from stellar_arrow_source.tables.relations import (
     CHANGE,
     CLAIM_ATOM,
