@@ -13,14 +13,15 @@ import urllib3
 from consumers_data import Data, Way
 from elasticsearch_consumer.checkpoints import Checkpoint, Checkpoints
 from elasticsearch_consumer.documents import Bulk, bulks
+from elasticsearch_consumer.fields import properties_of
 from elasticsearch_consumer.indices import Indices, Series
-from elasticsearch_consumer.plan import Wanted
-from elasticsearch_consumer.run import DEFAULT_INDEX_LEDGERS
+from elasticsearch_consumer.plan import DEFAULT_INDEX_LEDGERS, Wanted, about
 from elasticsearch_consumer.session import Access, Session
 from elasticsearch_consumer.sink import ElasticsearchSink, Target
 from elasticsearch_consumer.writer import BulkWriter
 
 from stellar_arrow_client import StreamRequest
+from stellar_arrow_client.choice import Chosen
 from stellar_arrow_client.policy import RetryPolicy
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -50,21 +51,23 @@ def _prepare(server: OpenSearchServer, data: Data) -> tuple[Session, Indices, Wa
     session = Session(server.url, Access(), RetryPolicy())
     schema = data.parts[0].batch.schema
     request = StreamRequest(data.stream, data.parts[0].cursor.first, data.parts[-1].cursor.last)
-    wanted = Wanted("bench", schema, request, None)
+    wanted = Wanted("bench", Chosen("", request, schema), None)
     indices = Indices(session, Series("bench", DEFAULT_INDEX_LEDGERS))
-    indices.put_template(wanted.properties, wanted.about, SETTINGS)
+    indices.put_template(properties_of(schema), about(schema), SETTINGS)
     return session, indices, wanted
 
 
 def _consume(server: OpenSearchServer, data: Data) -> None:
     """As the command does, without reading from a server."""
     session, indices, wanted = _prepare(server, data)
-    checkpoints, checkpoint = Checkpoints(session, "bench"), Checkpoint(wanted.content(DEFAULT_INDEX_LEDGERS))
+    checkpoints, checkpoint = Checkpoints(session, "bench"), Checkpoint(wanted.content)
     checkpoints.create()
     checkpoints.take("bench", checkpoint)
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         writer = BulkWriter(session, indices, threads, CONNECTIONS, RetryPolicy())
-        sink = ElasticsearchSink(Target(indices.series, checkpoints, checkpoint, wanted.schema, BULK_BYTES), writer)
+        sink = ElasticsearchSink(
+            Target(indices.series, checkpoints, checkpoint, wanted.chosen.schema, BULK_BYTES), writer
+        )
         for batch, cursor in data.parts:
             sink.write(batch, cursor)
         sink.checkpoint()

@@ -21,6 +21,7 @@ from postgres_consumer.sink import PostgresSink, Target
 from postgres_consumer.tables import Partitions, Table
 
 from stellar_arrow_client import StreamRequest
+from stellar_arrow_client.choice import Chosen
 from stellar_arrow_client.policy import RetryPolicy
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -53,9 +54,7 @@ def _consume(server: PostgresServer, data: Data, indexes: tuple[str, ...]) -> No
     checkpoints, table = Checkpoints("public"), Table("public", data.stream)
     schema = data.parts[0].batch.schema
     request = StreamRequest(data.stream, data.parts[0].cursor.first, data.parts[-1].cursor.last)
-    wanted = Wanted(
-        table=table, schema=schema, request=request, description="", partition_ledgers=None, indexes=indexes
-    )
+    wanted = Wanted(table=table, chosen=Chosen("", request, schema), partition_ledgers=None, indexes=indexes)
     lock = WriterLock(database, [table])
     lock.hold()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from stellar_arrow_client.errors import IntegrityError, InvalidRequestError, StellarArrowError
+from stellar_arrow_client.errors import IntegrityError, OutputMismatchError, StellarArrowError
 from stellar_arrow_client.request import MAX_LEDGER, StreamRequest
 
 VERSION: Final = 1
@@ -49,16 +49,16 @@ class Checkpoint:
         """The ledger at which ``request`` goes on in ``output``, which this checkpoint describes.
 
         Raises:
-            InvalidRequestError: the output holds something else, or the request would leave a gap in it.
+            OutputMismatchError: the output holds something else, or the request would leave a gap in it.
         """
         for name in ("stream", "columns", "filter"):
             held, wanted = getattr(self, name), getattr(request, name)
             if held != wanted:
-                raise InvalidRequestError(
+                raise OutputMismatchError(
                     f"{output} holds {name} {_text(held)}, not {_text(wanted)}; choose another output"
                 )
         if request.start is not None and not self.first <= request.start <= self.next_ledger:
-            raise InvalidRequestError(
+            raise OutputMismatchError(
                 f"{output} holds ledgers {self.first} to {self.next_ledger - 1}, so a range that begins at "
                 f"{request.start} does not join it; choose another output or a start in {self.first} to "
                 f"{self.next_ledger}"

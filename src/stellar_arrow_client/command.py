@@ -101,7 +101,39 @@ class _Manners(click.Command):
 
 
 class Command(_Manners):
-    """A command whose errors are one sentence and an exit code."""
+    """A command whose errors are one sentence and an exit code.
+
+    Args:
+        tools: commands beside it, as a group of the same name: one of them runs when the first word is its name.
+    """
+
+    def __init__(self, *args: Any, tools: Group | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tools = tools
+
+    def _called(self, words: Sequence[str]) -> Group | None:
+        """The tools when one of them is meant."""
+        return self.tools if words and words[0] in commands_of(self) else None
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        words = sys.argv[1:] if args is None else args
+        if (tools := self._called(words)) is not None:
+            return tools.main(words, *rest, **extra)
+        return super().main(args, *rest, **extra)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if (tools := self._called(args)) is not None:  # for completion, which does not come by main
+            return tools.make_context(info_name, args, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        if tools := commands_of(self):
+            with formatter.section("Also"):
+                short = {name: tool.get_short_help_str(formatter.width) for name, tool in tools.items()}
+                formatter.write_dl([(f"{ctx.command_path} {name}", text) for name, text in short.items()])
 
 
 class Group(_Manners, click.Group):
@@ -109,6 +141,13 @@ class Group(_Manners, click.Group):
 
     command_class = Command
     group_class = type
+
+
+def commands_of(command: click.Command) -> Mapping[str, click.Command]:
+    """The commands of a group, or those beside a command."""
+    if isinstance(command, Command):
+        return command.tools.commands if command.tools is not None else {}
+    return command.commands if isinstance(command, click.Group) else {}
 
 
 def run_cli(command: click.Command) -> None:
@@ -256,7 +295,7 @@ def _defaults(section: Mapping[str, Any], command: click.Command, path: Path) ->
         for param in filter(in_file, command.params)
         for spelling in (param.name or "", *param.opts)
     }
-    subcommands = command.commands if isinstance(command, click.Group) else {}
+    subcommands = commands_of(command)
     defaults: dict[str, Any] = {}
     for key, value in section.items():
         if key in subcommands and isinstance(value, dict):

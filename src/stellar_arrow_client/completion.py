@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import (
     BashComplete,
     CompletionItem,
@@ -18,6 +19,7 @@ from click.shell_completion import (
     split_arg_string,
 )
 
+from stellar_arrow_client.command import commands_of
 from stellar_arrow_client.discovery import installed_consumers
 
 if TYPE_CHECKING:
@@ -99,6 +101,13 @@ def last_of_list(incomplete: str, names: Iterable[str]) -> Words:
 def complete_streams(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Words:
     """The streams of the server that stands before; none when it does not answer."""
     return last_of_list(incomplete, _ask(ctx, lambda client: [stream.name for stream in client.streams()]))
+
+
+def complete_tools(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Words:
+    """The commands beside a command, where its first argument stands: they are its first word or none."""
+    if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ctx.params):
+        return []
+    return [CompletionItem(name) for name in commands_of(ctx.command) if name.startswith(incomplete)]
 
 
 def complete_columns(ctx: click.Context, _param: click.Parameter, incomplete: str) -> Words:

@@ -50,6 +50,10 @@ class UnknownColumnError(InvalidRequestError):
     """The stream has no column of that name."""
 
 
+class OutputMismatchError(InvalidRequestError):
+    """An output holds something else than what is to be written, or cannot hold it: a stream, a network, columns, …"""
+
+
 class UnavailableError(StellarArrowError):
     """A server or source cannot be reached, or has stopped."""
 

@@ -26,16 +26,19 @@ from stellar_arrow_client.command import (
     option,
     run_cli,
 )
-from stellar_arrow_client.completion import complete_columns, complete_streams
+from stellar_arrow_client.completion import complete_columns, complete_streams, complete_tools
 from stellar_arrow_client.logs import FORMATS, LEVELS, configure_logging
 from stellar_arrow_client.policy import PARALLEL, RetryPolicy
-from stellar_arrow_client.request import COMPRESSIONS, MAX_LEDGER, Compression, StreamRequest
+from stellar_arrow_client.request import COMPRESSIONS, Compression, StreamRequest
+from stellar_arrow_client.values import Assignment, LedgerNumber, Names
 
 __all__ = [
+    "Assignment",
     "Choice",
     "Command",
     "Group",
     "LedgerNumber",
+    "Names",
     "Option",
     "RunOptions",
     "Selection",
@@ -44,47 +47,30 @@ __all__ = [
     "complete_streams",
     "configure_logging",
     "did_you_mean",
+    "dry_run_option",
     "option",
     "request_options",
     "run_cli",
     "run_options",
+    "schema_change_option",
     "server_argument",
     "standard_options",
+    "stream_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 ProgressMode = Literal["auto", "bar", "log", "none"]
 
 
-class LedgerNumber(click.ParamType[int | None]):
-    """A ledger sequence; 0 where ``zero_is_none`` means without end."""
-
-    name = "ledger"
-
-    def __init__(self, *, zero_is_none: bool = False) -> None:
-        self._zero_is_none = zero_is_none
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        text = str(value)
-        if not (text.isascii() and text.isdigit() and len(text) <= 20):
-            self.fail(f"{text[:40]!r} is not a ledger number", param, ctx)
-        number = int(text)
-        if number == 0 and self._zero_is_none:
-            return None
-        if not 1 <= number <= MAX_LEDGER:
-            self.fail(f"{number} is not between 1 and {MAX_LEDGER}", param, ctx)
-        return number
-
-
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What :func:`request_options` read: a range and the columns and rows of it."""
 
-    start: int | None
-    end: int | None
-    columns: tuple[str, ...] | None
-    filter: str | None
-    compression: Compression | None
+    start: int | None = None
+    end: int | None = None
+    columns: tuple[str, ...] | None = None
+    filter: str | None = None
+    compression: Compression | None = None
 
     def request(self, stream: str) -> StreamRequest:
         """The request for one stream.
@@ -175,7 +161,7 @@ def standard_options(distribution: str) -> Callable[[F], F]:
 def server_argument(function: F) -> F:
     """The positional ``SERVER``, handed on as ``server``."""
     help_text = "Address of the server: HOST:PORT, grpc://… or grpc+tls://…."
-    return click.argument("server", help=help_text)(function)
+    return click.argument("server", shell_complete=complete_tools, help=help_text)(function)
 
 
 def client_options(function: F) -> F:
@@ -279,13 +265,12 @@ def request_options(
             *args: Any,
             start_ledger: int | None,
             end_ledger: int | None,
-            columns: str | None,
+            columns: tuple[str, ...] | None,
             wire_compression: str,
             **kwargs: Any,
         ) -> Any:
-            names = None if columns is None else tuple(name.strip() for name in columns.split(","))
             compression = None if wire_compression == "none" else cast(Compression, wire_compression)
-            selection = Selection(start_ledger, end_ledger, names, kwargs.pop("filter"), compression)
+            selection = Selection(start_ledger, end_ledger, columns, kwargs.pop("filter"), compression)
             return function(*args, selection=selection, **kwargs)
 
         return _apply(
@@ -293,6 +278,7 @@ def request_options(
             *range_parameters,
             option(
                 "--columns",
+                type=Names(),
                 metavar="NAME,…",
                 shell_complete=complete_columns,
                 help="Columns wanted; all that are not opt-in when left out.",
@@ -307,6 +293,55 @@ def request_options(
         )
 
     return decorate
+
+
+def stream_option(becomes: str, *, default: str = "payments") -> Callable[[F], F]:
+    """``--stream``; the function gets ``streams``, for :func:`stellar_arrow_client.choice.choose`.
+
+    Args:
+        becomes: where each stream goes, as a sentence.
+        default: the streams that are read when none is named.
+    """
+    return option(
+        "--stream",
+        "streams",
+        multiple=True,
+        default=[default],
+        metavar="NAME[,…]",
+        shell_complete=complete_streams,
+        help=f"Streams to read, with commas between them, or 'all'; may be repeated. {becomes}",
+    )
+
+
+def schema_change_option(output_lacks: str) -> Callable[[F], F]:
+    """``--schema-change``; the function gets ``add_columns``.
+
+    Args:
+        output_lacks: what may lack columns, such as ``table lacks``.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def run(*args: Any, schema_change: str, **kwargs: Any) -> Any:
+            return function(*args, add_columns=schema_change == "add", **kwargs)
+
+        return _apply(
+            cast(F, run),
+            option(
+                "--schema-change",
+                type=Choice(["refuse", "add"]),
+                default="refuse",
+                help=f"What to do with columns that a stream has and its {output_lacks}.",
+            ),
+        )
+
+    return decorate
+
+
+def dry_run_option(function: F) -> F:
+    """``--dry-run``; the function gets ``dry_run``."""
+    text = "Say what would be read and where it would go; write nothing."
+    return cast(F, option("--dry-run", is_flag=True, help=text)(function))
 
 
 def run_options(function: F) -> F:

@@ -18,8 +18,8 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-LEDGER: Final = "ledger_sequence"
-TIME: Final = "ledger_close_time"
+from stellar_arrow_client.request import LEDGER, TIME
+
 MAX_PUSHED_CHARS: Final = 4096
 """Longest filter that a server reads."""
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from stellar_arrow_client.request import MAX_LEDGER
 
 
 class LedgerRanges:
-    """Ledgers as ascending, disjoint, never adjoining ranges ``(first, last)``, both inclusive."""
+    """Ledgers as ascending, disjoint, never adjoining ranges ``(first, last)``, both inclusive.
 
-    def __init__(self) -> None:
+    Args:
+        ranges: what it holds at first, in any order.
+    """
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self._firsts: list[int] = []
         self._lasts: list[int] = []
+        for first, last in ranges:
+            self.add(first, last)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return zip(self._firsts, self._lasts, strict=True)

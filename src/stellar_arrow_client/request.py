@@ -25,6 +25,10 @@ from typing import Any, Final, Literal, cast, get_args
 from stellar_arrow_client import errors
 from stellar_arrow_client.errors import IntegrityError, InvalidRequestError, StellarArrowError
 
+LEDGER: Final = "ledger_sequence"
+TIME: Final = "ledger_close_time"
+"""The columns that every stream has."""
+
 MAX_LEDGER: Final = 2**32 - 1
 MAX_TICKET_BYTES: Final = 64 * 1024
 MAX_COLUMNS: Final = 1024

@@ -17,8 +17,8 @@ from stellar_arrow_client.display import PREVIEWED_ROWS, Preview, columns_html
 from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
 from stellar_arrow_client.extras import load
 from stellar_arrow_client.progress import Progress, reporting
-from stellar_arrow_client.pushdown import LEDGER, MAX_PUSHED_CHARS, TIME, Bounds, Pushdown, push_down
-from stellar_arrow_client.request import StreamRequest
+from stellar_arrow_client.pushdown import MAX_PUSHED_CHARS, Bounds, Pushdown, push_down
+from stellar_arrow_client.request import LEDGER, TIME, StreamRequest
 
 if TYPE_CHECKING:
     import duckdb

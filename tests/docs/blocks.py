@@ -55,8 +55,18 @@ def of(section: str, test: str, page: str = README) -> list[str]:
     return found
 
 
+def typed(code: str) -> list[tuple[str, str]]:
+    """What is typed after each prompt of a console, and what is printed then."""
+    parts = re.split(r"^\$ ", code, flags=re.M)[1:]
+    cut = (re.fullmatch(r"((?:[^\n]*\\\n)*[^\n]*\n)(.*)", part, re.S) for part in parts)
+    return [(found[1], found[2]) for found in cut if found]
+
+
 class Newcomer:
     """Types blocks of a page into a shell, in a folder of its own, with free ports in place of the usual ones.
+
+    Attributes:
+        places: what stands on the page, such as an address of a database, and what is typed in its stead.
 
     Args:
         programs: what is found first in the PATH; what is installed for the tests when left out.
@@ -64,6 +74,7 @@ class Newcomer:
 
     def __init__(self, folder: Path, programs: Path = Path(sys.executable).parent) -> None:
         self.folder = folder
+        self.places: dict[str, str] = {}
         self._running: list[subprocess.Popen[str]] = []
         self._logs: dict[int, Path] = {}
         self._ports = {usual: _free_port() for usual in ("8815", "8088", "50053", "50051")}
@@ -76,7 +87,9 @@ class Newcomer:
         }
 
     def here(self, code: str) -> str:
-        """The code with the ports of this place."""
+        """The code with the addresses of this place."""
+        for usual, place in self.places.items():
+            code = code.replace(usual, place)
         return re.sub(r"\b(8815|8088|50053|50051)\b", lambda usual: self._ports[usual[0]], code)
 
     def run(self, code: str, *command: str) -> str:

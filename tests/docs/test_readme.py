@@ -20,7 +20,7 @@ from stellar_arrow_client.errors import AuthenticationError
 from tests.docs import blocks
 from tests.docs.blocks import ROOT, Newcomer
 from tests.ledgers.stores import Store, made
-from tests.support.object_storage import S3Server, requires_s3
+from tests.support.object_storage import requires_s3, s3_server
 
 WAYS = {"demo", "installed", "background", "python", "shell", "sql", "store commands", "follow", "this"}
 
@@ -119,10 +119,7 @@ def test_a_store_is_verified_served_and_archived(tmp_path: Path, monkeypatch: py
     Store(tmp_path / "pubnet", per_partition=64_000).write(53_312_000, made(53_312_000, 53_312_099))
     (tmp_path / "server").mkdir()
     (tmp_path / "newcomer").mkdir()
-    server = S3Server(tmp_path / "server", public_bucket="aws-public-blockchain")
-    server.start()
-    try:
-        server.create_buckets()
+    with s3_server(tmp_path / "server", public_bucket="aws-public-blockchain") as server:
         server.upload(tmp_path / "pubnet", "aws-public-blockchain", "v1.1/stellar/ledgers/pubnet")
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
         newcomer = Newcomer(tmp_path / "newcomer")
@@ -130,8 +127,6 @@ def test_a_store_is_verified_served_and_archived(tmp_path: Path, monkeypatch: py
         with newcomer.running(name_it + serve):
             newcomer.wait_until_ready()
             newcomer.run(archive)
-    finally:
-        server.kill()
     assert pq.read_table(newcomer.folder / "pubnet-archive").num_rows > 0
 
 

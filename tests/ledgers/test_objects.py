@@ -16,7 +16,7 @@ from stellar_arrow_source.ledgers.endpoint import open_source
 from stellar_arrow_source.ledgers.source import RetryPolicy
 from tests.ledgers.stores import NEVER, Store, batch, compress, made
 from tests.support import corpus
-from tests.support.object_storage import BUCKET, PUBLIC_BUCKET, S3Server, requires_s3
+from tests.support.object_storage import BUCKET, PUBLIC_BUCKET, S3Server, requires_s3, s3_server
 from tests.support.proxy import CuttableProxy
 
 pytestmark = requires_s3
@@ -24,13 +24,8 @@ pytestmark = requires_s3
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    try:
-        server.create_buckets()
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(autouse=True)

@@ -86,6 +86,16 @@ def test_commands_options_and_choices(bash: Terminal) -> None:
     bash.line("stellar-ledger-source ver", "verify ")
 
 
+def test_commands_beside_another(bash: Terminal) -> None:
+    bash.choices("parquet-consumer ", "gaps", "info", "optimize", "prune", "vacuum", "verify")
+    bash.line("parquet-consumer verify --log-f", "--log-format ")
+    bash.line("kafka-consumer sch", "schema ")
+    bash.line("kafka-consumer schema --enc", "--encoding ")
+    bash.line("kafka-consumer schema localhost:1 out --encoding a", "av")
+    bash.line("elasticsearch-consumer dash", "dashboard ")
+    bash.line("elasticsearch-consumer --stream payments dash", "dash")
+
+
 def test_endpoints(bash: Terminal) -> None:
     bash.line("stellar-arrow-source --source synth", "synthetic://")
     bash.choices("stellar-arrow-source --live g", "grpc://", "grpcs://", "gs://")

@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -145,6 +146,18 @@ class S3Server:
             return True
         except OSError:
             return False
+
+
+@contextmanager
+def s3_server(folder: Path, *, public_bucket: str = PUBLIC_BUCKET) -> Iterator[S3Server]:
+    """A server that has its buckets."""
+    server = S3Server(folder, public_bucket=public_bucket)
+    server.start()
+    try:
+        server.create_buckets()
+        yield server
+    finally:
+        server.kill()
 
 
 def _free_ports(count: int) -> list[int]:

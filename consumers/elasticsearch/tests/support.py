@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from tests.support import consumers as support
 from tests.support.opensearch import OpenSearchServer
 
-PROGRAM = str(Path(sys.executable).with_name("elasticsearch-consumer"))
-OWN = ("STELLAR_ARROW_", "ELASTICSEARCH_CONSUMER_", "LOG_", "METRICS_")
+PROGRAM = support.program("elasticsearch-consumer")
 
 
 def value(said: Any, type_: pa.DataType) -> Any:
@@ -48,52 +42,19 @@ def rows(documents: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     )
 
 
-@dataclass
-class Command:
+class Command(support.Command):
     """Runs ``elasticsearch-consumer`` as a process of its own, with one prefix."""
 
-    search: OpenSearchServer
-    prefix: str
-    env: dict[str, str] = field(default_factory=dict)
-    seconds: float = 180
+    name = "elasticsearch-consumer"
+    settings = ("ELASTICSEARCH_CONSUMER_",)
+
+    def __init__(self, search: OpenSearchServer, prefix: str) -> None:
+        super().__init__()
+        self.search, self.prefix = search, prefix
 
     def line(self, server: str, *arguments: object, url: str | None = None) -> list[str]:
         options = ["--prefix", self.prefix, "--progress", "none", "--setting", "index.number_of_replicas=0"]
-        return [PROGRAM, server, url or self.search.url, *map(str, arguments), *options]
-
-    def __call__(
-        self, server: str, *arguments: object, code: int = 0, url: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run to the end and check the exit code; an error is one sentence."""
-        done = subprocess.run(
-            self.line(server, *arguments, url=url),
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            timeout=self.seconds,
-            check=False,
-        )
-        assert done.returncode == code, f"exit code {done.returncode} instead of {code}: {done.stderr}"
-        assert "Traceback" not in done.stderr
-        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        assert len(errors) == (0 < code < 128), done.stderr
-        return done
-
-    @contextmanager
-    def start(self, server: str, *arguments: object, url: str | None = None) -> Iterator[subprocess.Popen[str]]:
-        """Start and leave running, but no longer than the context."""
-        process = subprocess.Popen(
-            self.line(server, *arguments, url=url),
-            env=self._environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.communicate()
+        return super().line(server, url or self.search.url, *arguments, *options)
 
     def table(self, stream: str, schema: pa.Schema) -> pa.Table:
         """All rows of a stream."""
@@ -115,6 +76,3 @@ class Command:
         while self.held_until(stream) < ledger:
             assert time.monotonic() < until, f"{stream} does not come to ledger {ledger}"
             time.sleep(0.05)
-
-    def _environment(self) -> Mapping[str, str]:
-        return {name: text for name, text in os.environ.items() if not name.startswith(OWN)} | self.env

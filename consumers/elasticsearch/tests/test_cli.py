@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pyarrow as pa
 import pytest
 
-from consumers.elasticsearch.tests.conftest import FIRST, LAST
 from consumers.elasticsearch.tests.support import PROGRAM, Command
 from stellar_arrow_client.testing import FakeServer, sample_table
+from tests.support.consumers import FIRST, LAST
 
 SAMPLES = ("--stream", "samples")
 

@@ -6,10 +6,7 @@ import asyncio
 import io
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -27,11 +24,11 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from kafka_consumer.cli import publish
 from kafka_consumer.encodings import ENCODINGS
-from kafka_consumer.tools import tools
 
-PROGRAM = str(Path(sys.executable).with_name("kafka-consumer"))
+from tests.support import consumers as support
+
+PROGRAM = support.program("kafka-consumer")
 SECONDS = 60.0
-_SETTINGS = ("KAFKA_", "STELLAR_ARROW_", "LOG_", "METRICS_")
 
 
 @dataclass(frozen=True)
@@ -126,15 +123,18 @@ class Done(NamedTuple):
     stderr: str
 
 
-class Command:
+class Command(support.Command):
     """Runs ``kafka-consumer``."""
 
+    name = "kafka-consumer"
+    settings = ("KAFKA_",)
+
     def __init__(self, brokers: str) -> None:
+        super().__init__()
         self.brokers = brokers
-        self.env: dict[str, str] = {}
 
     def line(self, server: str, *arguments: object) -> list[str]:
-        return [PROGRAM, server, self.brokers, *map(str, arguments)]
+        return super().line(server, self.brokers, *arguments)
 
     def __call__(self, server: str, *arguments: object, code: int = 0) -> Done:
         """Publish, within this process, and check the exit code."""
@@ -143,34 +143,13 @@ class Command:
     def run(self, line: Sequence[str], code: int = 0) -> Done:
         """Run any command line, within this process."""
         arguments = list(line)[1:]
-        command = tools if arguments[0] in tools.commands else publish
-        unset = {name: None for name in os.environ if name.startswith(_SETTINGS)}
-        done = CliRunner().invoke(command, arguments, env={**unset, **self.env})
+        unset = dict.fromkeys(os.environ.keys() - self.environment().keys())
+        done = CliRunner().invoke(publish, arguments, env={**unset, **self.env})
         errors = [said for said in done.stderr.splitlines() if said.startswith("error: ")]
         assert done.exit_code == code, f"exit code {done.exit_code} instead of {code}: {done.stderr}"
         assert "unexpected" not in done.stderr
         assert len(errors) == (1 if code else 0), done.stderr
         return Done(done.stdout, done.stderr)
-
-    @contextmanager
-    def start(self, server: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-        """Start a process and leave it running, but no longer than the context."""
-        process = subprocess.Popen(
-            self.line(server, *arguments),
-            env=_environment() | self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.communicate()
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
 
 
 def decode(encoding: str, schema: pa.Schema, values: Sequence[bytes]) -> pa.Table:

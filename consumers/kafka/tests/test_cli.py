@@ -9,9 +9,9 @@ import fastavro
 import pyarrow as pa
 import pytest
 
-from consumers.kafka.tests.conftest import FIRST, LAST
 from consumers.kafka.tests.support import PROGRAM, Command, check_topic, read_topic, topic_of
 from stellar_arrow_client.testing import FakeServer, sample_table
+from tests.support.consumers import FIRST, LAST
 from tests.support.kafka import PASSWORD, USER
 
 TABLE = sample_table(FIRST, LAST)
@@ -87,12 +87,13 @@ def test_several_streams_need_a_topic_each(kafka, command, server, template) -> 
 
 
 def test_dry_run(kafka, command, server, topic, options) -> None:
+    would = f"would be written to {topic} with the columns {','.join(TABLE.column_names)}\n"
     done = command(server.address, FIRST, LAST, *options, "--dry-run")
-    assert done.stdout == f"samples: ledgers from {FIRST} to {LAST} would be published as json to {topic}\n"
+    assert done.stdout == f"samples: ledgers {FIRST} to {LAST} {would}"
     assert read_topic(kafka.address, f"{topic}.cursor") == []
     command(server.address, FIRST, FIRST + 9, *options)
     done = command(server.address, FIRST, LAST, *options, "--dry-run")
-    assert done.stdout == f"samples: ledgers from {FIRST + 10} to {LAST} would be published as json to {topic}\n"
+    assert done.stdout == f"samples: ledgers {FIRST + 10} to {LAST} {would}"
     done = command(server.address, FIRST, FIRST + 9, *options, "--dry-run")
     assert done.stdout == f"samples: already complete in {topic}\n"
 

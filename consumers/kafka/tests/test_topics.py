@@ -14,10 +14,10 @@ from kafka_consumer.publisher import Settings
 from kafka_consumer.sink import KafkaSink
 from kafka_consumer.topics import TopicOptions
 
-from consumers.kafka.tests.conftest import FIRST, LAST
 from consumers.kafka.tests.support import check_topic, configure_topic, decode, read_topic, topic_of, topic_settings
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import FakeServer, sample_table
+from tests.support.consumers import FIRST, LAST
 from tests.support.kafka import KafkaServer
 
 TABLE = sample_table(FIRST, LAST)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +18,7 @@ from parquet_consumer.sink import ParquetSink
 
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import FakeServer, sample_table
+from tests.support import consumers as support
 
 FIRST_CLOSE = datetime(2024, 8, 30, 23, 59, 0, tzinfo=UTC)
 SECONDS_PER_LEDGER = 5
@@ -111,44 +108,10 @@ def archive_range(tmp_path: Path, payments: Payments) -> Callable[..., Path]:
     return archive_range
 
 
-class Command:
+class Command(support.Command):
     """Runs ``parquet-consumer`` as a process of its own."""
 
-    program = str(Path(sys.executable).with_name("parquet-consumer"))
-
-    def __init__(self) -> None:
-        self.env: dict[str, str] = {}
-
-    def __call__(self, *arguments: object, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run to the end and check the exit code."""
-        done = subprocess.run(
-            [self.program, *map(str, arguments)],
-            env=os.environ | self.env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **options,
-        )
-        assert done.returncode == code, f"exit code {done.returncode} instead of {code}: {done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done
-
-    @contextmanager
-    def start(self, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-        """Start and leave running, but no longer than the context."""
-        process = subprocess.Popen(
-            [self.program, *map(str, arguments)],
-            env=os.environ | self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.communicate()
+    name = "parquet-consumer"
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_without_start_it_goes_on_where_the_archive_ends(server, command, tmp_pa
     assert out == f"{tmp_path}/*/*.parquet\n"
     assert asked(server) == [(160, None)]
     assert covered(tmp_path) == [(120, 129), (150, 699)]
-    assert "lacks ledgers 130 to 149; fetch them with --range 130:149" in said
+    assert "lacks ledgers 130 to 149; give them as START and END" in said
 
 
 def test_a_follower_that_was_killed_at_once_goes_on_where_it_began(server, payments, command, tmp_path) -> None:
@@ -151,7 +151,7 @@ def test_streams_that_follow_from_different_places(server, command, tmp_path) ->
 def test_one_folder_holds_one_stream(server, command, tmp_path) -> None:
     command(server.address, tmp_path / "one", 100, 110)
     other = command(server.address, tmp_path / "one", 100, 110, "--stream", "samples", code=2)
-    assert "is an archive of payments, not of samples" in other.stderr
+    assert "one holds payments, not samples; choose another folder" in other.stderr
     several = command(server.address, tmp_path / "one", 100, 110, "--stream", "all", code=2)
     assert "is an archive of one stream" in several.stderr
     command(server.address, tmp_path / "all", 100, 110, "--stream", "all")
@@ -184,7 +184,7 @@ def test_dry_run_writes_nothing(server, command, tmp_path) -> None:
     assert not (tmp_path / "two").exists()
     assert server.requests == []
     assert (
-        "not of samples"
+        "holds payments, not samples"
         in command(server.address, tmp_path / "one", 1, 2, "--stream", "samples", "--dry-run", code=2).stderr
     )
 

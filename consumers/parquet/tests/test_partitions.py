@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from parquet_consumer.errors import ArchiveMismatchError
 from parquet_consumer.partitions import Partitioning, Piece
 
-from stellar_arrow_client.errors import IntegrityError, InvalidRequestError
+from stellar_arrow_client.errors import IntegrityError, InvalidRequestError, OutputMismatchError
 
 CLOSE_TIME = datetime(2024, 2, 9, 7, 5, 59, tzinfo=UTC)
 
@@ -97,7 +96,7 @@ def test_glob_and_columns_of_readers(text: str, glob: str, columns: tuple[str, .
 
 def test_a_column_of_the_stream_may_not_hide_that_of_the_folders() -> None:
     Partitioning.parse("2006/01/02").check_schema(["ledger_sequence", "date"])
-    with pytest.raises(ArchiveMismatchError, match="a column date"):
+    with pytest.raises(OutputMismatchError, match="a column date"):
         Partitioning.parse("hive").check_schema(["ledger_sequence", "date"])
 
 

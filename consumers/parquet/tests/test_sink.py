@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from parquet_consumer.archive import Archive
-from parquet_consumer.errors import ArchiveIntegrityError, ArchiveMismatchError
+from parquet_consumer.errors import ArchiveIntegrityError
 from parquet_consumer.files import FileOptions, with_dictionary
 from parquet_consumer.folders import Folder
 from parquet_consumer.manifest import COLUMNS_NAME, MANIFEST_NAME, Manifest
@@ -23,7 +23,7 @@ from parquet_consumer.sink import ParquetSink
 from parquet_consumer.storage import LOCK_NAME
 from parquet_consumer.values import COMPRESSIONS
 
-from stellar_arrow_client.errors import GapError, IntegrityError, StellarArrowError
+from stellar_arrow_client.errors import GapError, IntegrityError, OutputMismatchError, StellarArrowError
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.sink import Sink
 
@@ -252,7 +252,7 @@ def test_files_are_never_cleared_up_when_the_manifest_is_lost(archive_range) -> 
 
 def test_a_filtered_archive_takes_only_the_same_rows(tmp_path: Path, payments) -> None:
     archive, sink = open_sink(tmp_path, payments.SCHEMA, StreamRequest("payments", 120, 125, filter="amount > 5"))
-    with pytest.raises(ArchiveMismatchError, match="holds the rows with amount > 5"):
+    with pytest.raises(OutputMismatchError, match="holds the rows with amount > 5"):
         sink.open(payments.SCHEMA, StreamRequest("payments", 126, 130))
     archive.close()
 
@@ -262,8 +262,8 @@ MISMATCHES: list[tuple[str, Callable[[pa.Schema], pa.Schema], str, type[Exceptio
         "stream",
         lambda s: s.with_metadata({"stream": "trades"}),
         "hive",
-        ArchiveMismatchError,
-        "of payments, not of trades",
+        OutputMismatchError,
+        "holds payments, not trades",
     ),
     (
         "network",
@@ -272,14 +272,14 @@ MISMATCHES: list[tuple[str, Callable[[pa.Schema], pa.Schema], str, type[Exceptio
         IntegrityError,
         "'Test Network' but the server gives those of 'Other'",
     ),
-    ("partition", lambda s: s, "none", ArchiveMismatchError, "give --partition hive"),
-    ("fewer columns", lambda s: s.remove(4), "hive", ArchiveMismatchError, "without amount"),
-    ("more columns", lambda s: s.append(pa.field("x", pa.int8())), "hive", ArchiveMismatchError, "with x"),
+    ("partition", lambda s: s, "none", OutputMismatchError, "give --partition hive"),
+    ("fewer columns", lambda s: s.remove(4), "hive", OutputMismatchError, "gone: amount"),
+    ("more columns", lambda s: s.append(pa.field("x", pa.int8())), "hive", OutputMismatchError, "new: x"),
     (
         "another type",
         lambda s: s.set(4, pa.field("amount", pa.float64())),
         "hive",
-        ArchiveMismatchError,
+        OutputMismatchError,
         "'amount int64' but the server now gives 'amount double'",
     ),
 ]

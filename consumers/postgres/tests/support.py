@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pyarrow as pa
 from psycopg import sql
+
+from tests.support import consumers as support
 
 MARK = "␀"
 ROWS_AT_A_TIME = 5000
@@ -103,53 +100,15 @@ class Reader:
             return cursor.fetchall() if cursor.description else []
 
 
-class Command:
+class Command(support.Command):
     """Runs ``postgres-consumer`` as a process of its own, into one schema."""
 
-    program = str(Path(sys.executable).with_name("postgres-consumer"))
+    name = "postgres-consumer"
+    settings = ("PG",)
 
     def __init__(self, url: str, schema: str) -> None:
+        super().__init__()
         self.url, self.schema = url, schema
-        self.env: dict[str, str] = {}
 
     def line(self, server: str, *arguments: object, url: str | None = None) -> list[str]:
-        options = ["--schema", self.schema, "--progress", "none"]
-        return [self.program, server, url or self.url, *map(str, arguments), *options]
-
-    def __call__(
-        self, server: str, *arguments: object, code: int = 0, url: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run to the end and check the exit code; an error is one sentence."""
-        done = subprocess.run(
-            self.line(server, *arguments, url=url),
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == code, f"exit code {done.returncode} instead of {code}: {done.stderr}"
-        assert "Traceback" not in done.stderr
-        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        assert len(errors) == (0 < code < 128), done.stderr
-        return done
-
-    @contextmanager
-    def start(self, server: str, *arguments: object, url: str | None = None) -> Iterator[subprocess.Popen[str]]:
-        """Start and leave running, but no longer than the context."""
-        process = subprocess.Popen(
-            self.line(server, *arguments, url=url),
-            env=self._environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.communicate()
-
-    def _environment(self) -> Mapping[str, str]:
-        own = ("STELLAR_ARROW_", "PG", "LOG_", "METRICS_")
-        return {name: value for name, value in os.environ.items() if not name.startswith(own)} | self.env
+        return super().line(server, url or self.url, *arguments, "--schema", self.schema, "--progress", "none")

@@ -9,8 +9,8 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 from postgres_consumer.columns import Encoder, columns_of, escape
-from postgres_consumer.errors import TableMismatchError
 
+from stellar_arrow_client.errors import OutputMismatchError
 from stellar_arrow_client.testing import FakeServer
 from stellar_arrow_source.tables import STREAMS
 from tests.support.corpus import requires_corpus
@@ -121,7 +121,7 @@ def test_every_type_at_its_limits(command, reader) -> None:
 )
 def test_a_type_that_cannot_be_held_exactly_is_refused(type_) -> None:
     schema = pa.schema([("ledger_sequence", pa.uint32()), ("value", type_)])
-    with pytest.raises(TableMismatchError, match=r"the column value has the type .* leave it out with --columns"):
+    with pytest.raises(OutputMismatchError, match=r"the column value has the type .* leave it out with --columns"):
         columns_of(schema)
 
 

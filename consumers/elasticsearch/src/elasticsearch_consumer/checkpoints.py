@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from elasticsearch_consumer.errors import DocumentError, ServerError
 from elasticsearch_consumer.session import Answer, Session
+from stellar_arrow_client.contents import Content
 from stellar_arrow_client.ranges import LedgerRanges
 
 _KEYWORD: Final = {"type": "keyword"}
@@ -32,22 +33,14 @@ _MAPPINGS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesContent(Content):
     """What a series of indices holds.
 
     Attributes:
-        network: its passphrase or name; None while it is not known.
-        columns: those of the stream.
-        filter: condition on the rows; None for all.
         index_ledgers: ledgers of an index.
     """
 
-    stream: str
-    network: str | None
-    schema_version: int
-    columns: tuple[str, ...]
-    filter: str | None
     index_ledgers: int
 
 
@@ -60,7 +53,7 @@ class Checkpoint:
         ledgers: those whose rows, none or more, are all there.
     """
 
-    content: Content
+    content: SeriesContent
     ledgers: LedgerRanges = field(default_factory=LedgerRanges)
     writer: str = ""
     version: tuple[int, int] | None = None
@@ -164,7 +157,7 @@ def _document(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _parse(answer: Answer) -> Checkpoint:
     source = answer.body["_source"]
-    content = Content(
+    content = SeriesContent(
         stream=str(source["stream"]),
         network=source["network"],
         schema_version=int(source["schema_version"]),
@@ -174,9 +167,7 @@ def _parse(answer: Answer) -> Checkpoint:
     )
     if content.index_ledgers < 1:
         raise ValueError("index_ledgers")
-    ledgers = LedgerRanges()
-    for held in source["ledgers"]:
-        ledgers.add(int(held["gte"]), int(held["lte"]))
+    ledgers = LedgerRanges((int(held["gte"]), int(held["lte"])) for held in source["ledgers"])
     return Checkpoint(
         content, ledgers, str(source["writer"]), (int(answer.body["_seq_no"]), int(answer.body["_primary_term"]))
     )

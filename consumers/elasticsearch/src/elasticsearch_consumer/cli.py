@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import re
-import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from elasticsearch_consumer.dashboard_cli import tools
 from stellar_arrow_client.options import (
-    Choice,
+    Assignment,
     Command,
     RunOptions,
     Selection,
     client_options,
-    complete_streams,
+    dry_run_option,
     option,
     request_options,
     run_cli,
     run_options,
+    schema_change_option,
     standard_options,
+    stream_option,
 )
 
 if TYPE_CHECKING:
@@ -31,40 +31,18 @@ _PREFIX: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _MIB: Final = 1024 * 1024
 
 
-class Setting(click.ParamType[tuple[str, str]]):
-    """``name=value``."""
-
-    name = "name=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        name, equals, content = str(value).partition("=")
-        if not equals or not name.strip():
-            self.fail("write it as name=value, such as index.number_of_replicas=0", param, ctx)
-        return name.strip(), content.strip()
-
-
 @click.command(
     "elasticsearch-consumer",
     cls=Command,
-    epilog="Also: elasticsearch-consumer dashboard; see 'elasticsearch-consumer dashboard --help'.",
+    tools=tools,
 )
 @client_options
 @click.argument(
     "url",
     help="Elasticsearch or OpenSearch: http://host:9200 or https://user@host:9200, with commas between several nodes.",
 )
-@request_options()
-@option(
-    "--stream",
-    "streams",
-    multiple=True,
-    default=["payments"],
-    metavar="NAME[,…]",
-    shell_complete=complete_streams,
-    help="Streams to write, with commas between them, or 'all'; may be repeated. Each has indices of its own.",
-)
+@request_options(otherwise="where the indices end, or the latest one,")
+@stream_option("Each has indices of its own.")
 @option(
     "--prefix",
     default="stellar",
@@ -80,17 +58,12 @@ class Setting(click.ParamType[tuple[str, str]]):
 @option(
     "--setting",
     "settings",
-    type=Setting(),
+    type=Assignment("index.number_of_replicas=0"),
     multiple=True,
     metavar="NAME=VALUE",
     help="Setting of new indices, such as index.number_of_replicas=0; may be repeated.",
 )
-@option(
-    "--schema-change",
-    type=Choice(["refuse", "add"]),
-    default="refuse",
-    help="What to do with columns that a stream has and its indices lack.",
-)
+@schema_change_option("indices lack")
 @option(
     "--connections",
     type=click.IntRange(1, 32),
@@ -117,7 +90,7 @@ class Setting(click.ParamType[tuple[str, str]]):
     "--api-key", metavar="TEXT", help="API key of Elasticsearch, encoded; better given by its environment variable."
 )
 @option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="PEM authorities to trust with https://.")
-@option("--dry-run", is_flag=True, help="Say what would be read and into which indices it would go; write nothing.")
+@dry_run_option
 @run_options
 @standard_options("elasticsearch-consumer")
 def load(
@@ -129,7 +102,7 @@ def load(
     prefix: str,
     index_ledgers: int | None,
     settings: tuple[tuple[str, str], ...],
-    schema_change: str,
+    add_columns: bool,
     connections: int,
     bulk_bytes: int,
     checkpoint_seconds: float,
@@ -145,10 +118,10 @@ def load(
     Only ledgers that the indices lack are read, and a row that is written again replaces itself, so that the same
     command can be given again after any interruption. At the end the aliases of the indices are printed.
     """
-    from elasticsearch_consumer.plan import Wanted, with_ledger
+    from elasticsearch_consumer.plan import Wanted
     from elasticsearch_consumer.run import Writing, run
     from elasticsearch_consumer.session import Access, Session
-    from stellar_arrow_client.choice import chosen_streams
+    from stellar_arrow_client.choice import choose
 
     if not _PREFIX.fullmatch(prefix):
         raise click.UsageError(
@@ -156,15 +129,13 @@ def load(
         )
     access = Access(user=user, password=password, api_key=api_key, ca=ca_file)
     session = Session(url, access, client.retry)
-    selected = replace(selection, columns=with_ledger(selection.columns))
     wanted = [
-        Wanted(f"{prefix}-{name}", client.schema(name, selected.columns), selected.request(name), index_ledgers)
-        for name in (stream.name for stream in chosen_streams(client, streams))
+        Wanted(f"{prefix}-{chosen.stream}", chosen, index_ledgers) for chosen in choose(client, streams, selection)
     ]
     writing = Writing(
         prefix=prefix,
         settings=dict(settings),
-        add_columns=schema_change == "add",
+        add_columns=add_columns,
         connections=connections,
         bulk_bytes=bulk_bytes,
         checkpoint_seconds=checkpoint_seconds,
@@ -174,5 +145,5 @@ def load(
 
 
 def main() -> None:
-    """Entry point of the script: the writing command, or one of those beside it."""
-    run_cli(tools if sys.argv[1:2] and sys.argv[1] in tools.commands else load)
+    """Entry point of the script."""
+    run_cli(load)

@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from elasticsearch_consumer.fields import LEDGER
 from stellar_arrow_client.cells import at_zero, decimal_text, join, offsets_of
 from stellar_arrow_client.errors import IntegrityError
 from stellar_arrow_client.json_rows import json_rows
+from stellar_arrow_client.request import LEDGER
 
 CHUNK_BYTES: Final = 16 * 1024 * 1024
 """Batches of more Arrow data are encoded in parts."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from stellar_arrow_client.errors import (
     AuthenticationError,
     IntegrityError,
-    InvalidRequestError,
     StellarArrowError,
     UnavailableError,
 )
@@ -21,10 +20,6 @@ class ServerUnavailableError(UnavailableError):
 
 class ServerAuthenticationError(AuthenticationError):
     """The search server refuses the credentials or what they want to do."""
-
-
-class IndexMismatchError(InvalidRequestError):
-    """Indices hold something else than what is to be written: another stream, other columns, …"""
 
 
 class DocumentError(IntegrityError):

@@ -9,8 +9,6 @@ import pyarrow as pa
 
 from stellar_arrow_client.json_rows import Kind, kind_of
 
-LEDGER: Final = "ledger_sequence"
-"""Of its rows the documents' ids and indices are made."""
 MOST_KEYWORD_CHARACTERS: Final = 8191
 """Longer texts stand in the documents but cannot be searched: Lucene's terms end at 32,766 bytes of UTF-8."""
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from elasticsearch_consumer.checkpoints import Checkpoint, Checkpoints
 from elasticsearch_consumer.documents import bulks
-from elasticsearch_consumer.errors import DocumentError
 from elasticsearch_consumer.indices import Series
 from elasticsearch_consumer.writer import BulkWriter
+from stellar_arrow_client.contents import check_unchanged
 from stellar_arrow_client.request import Cursor, StreamRequest
 
 
@@ -50,10 +50,9 @@ class ElasticsearchSink:
             None: a run asks only for ledgers that are not there.
 
         Raises:
-            DocumentError: the stream has changed in the meantime.
+            IntegrityError: the stream has changed in the meantime.
         """
-        if not schema.equals(self._target.schema):
-            raise DocumentError(f"the columns of {request.stream} changed while the run began; start again")
+        check_unchanged(schema, self._target.schema, request.stream)
         return None
 
     def write(self, batch: pa.RecordBatch, cursor: Cursor) -> None:

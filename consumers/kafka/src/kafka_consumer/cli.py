@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from kafka_consumer.tools import tools
-from kafka_consumer.values import CLEANUPS, COMPRESSIONS, ENCODING_NAMES, Assignment, Retention
+from kafka_consumer.values import CLEANUPS, COMPRESSIONS, ENCODING_NAMES, Retention
 from stellar_arrow_client.errors import ExitCode
 from stellar_arrow_client.options import (
+    Assignment,
     Choice,
     Command,
+    Names,
     RunOptions,
     Selection,
     client_options,
-    complete_streams,
+    dry_run_option,
     option,
     request_options,
     run_cli,
     run_options,
     standard_options,
+    stream_option,
 )
 
 if TYPE_CHECKING:
     from kafka_consumer.brokers import Brokers
     from kafka_consumer.planning import Publication
-    from kafka_consumer.position import Position
     from stellar_arrow_client.client import Client
-    from stellar_arrow_client.request import StreamRequest
 
 MEMORY: Final = 64 * 1024 * 1024
 LEAST_MEMORY: Final = 4 * 1024 * 1024
@@ -40,20 +40,12 @@ LEAST_MEMORY: Final = 4 * 1024 * 1024
 @click.command(
     "kafka-consumer",
     cls=Command,
-    epilog="Also: kafka-consumer schema SERVER FOLDER | position BROKERS TOPIC; see 'kafka-consumer schema --help'.",
+    tools=tools,
 )
 @client_options
 @click.argument("brokers", help="Addresses of Kafka: HOST:PORT, with commas between several.")
-@request_options()
-@option(
-    "--stream",
-    "streams",
-    multiple=True,
-    default=["payments"],
-    metavar="NAME[,…]",
-    shell_complete=complete_streams,
-    help="Streams to publish, with commas between them, or 'all'; may be repeated. Each has a topic of its own.",
-)
+@request_options(otherwise="where the topic ends, or the latest one,")
+@stream_option("Each has a topic of its own.")
 @option(
     "--encoding",
     type=Choice(ENCODING_NAMES),
@@ -68,6 +60,7 @@ LEAST_MEMORY: Final = 4 * 1024 * 1024
 )
 @option(
     "--key",
+    type=Names(),
     metavar="NAME,…",
     help="Columns of the messages' key, by which Kafka chooses the partition; no key when left out.",
 )
@@ -108,7 +101,7 @@ LEAST_MEMORY: Final = 4 * 1024 * 1024
 )
 @option(
     "--topic-config",
-    type=Assignment(),
+    type=Assignment("segment.ms=3600000"),
     multiple=True,
     metavar="NAME=VALUE",
     help="Any other setting of a new topic, such as max.message.bytes=8000000; may be repeated.",
@@ -123,7 +116,7 @@ LEAST_MEMORY: Final = 4 * 1024 * 1024
     help="Property of the Kafka client (librdkafka), such as security.protocol=SASL_SSL; may be repeated. Environment "
     "variables KAFKA_SECURITY_…, KAFKA_SASL_…, KAFKA_SSL_… are properties too: KAFKA_SASL_PASSWORD is sasl.password.",
 )
-@option("--dry-run", is_flag=True, help="Say what would be published into which topic; change nothing.")
+@dry_run_option
 @run_options
 @standard_options("kafka-consumer")
 def publish(
@@ -134,7 +127,7 @@ def publish(
     streams: tuple[str, ...],
     encoding: str,
     topic_template: str,
-    key: str | None,
+    key: tuple[str, ...] | None,
     compression: str,
     transaction_seconds: float,
     on_schema_change: str,
@@ -157,7 +150,7 @@ def publish(
     from kafka_consumer.planning import Publication
     from kafka_consumer.topics import TopicOptions
 
-    names = () if key is None else tuple(name.strip() for name in key.split(","))
+    names = key or ()
     if names and encoding == "arrow":
         raise click.UsageError("with --encoding arrow a message holds many rows and has no --key")
     if "compact" in cleanup and not names:
@@ -197,48 +190,39 @@ def _run(
     dry_run: bool,
     run_options: RunOptions,
 ) -> int:
-    from kafka_consumer.planning import inspect
+    from kafka_consumer.planning import plan_topic
     from kafka_consumer.publisher import Settings
-    from kafka_consumer.selection import requests
     from kafka_consumer.sink import KafkaSink
     from kafka_consumer.topics import Topics
+    from stellar_arrow_client.choice import choose
     from stellar_arrow_client.runner import Job, run_all
 
-    wanted = requests(client, streams, selection)
-    schemas = {request: client.schema(request.stream, request.columns) for request in wanted}
+    chosen = choose(client, streams, selection)
     topics = Topics(brokers)
     topics.reach()
     # All before the first, so that what is wrong with one stream is said before anything is changed.
-    plans = [inspect(brokers, topics, publication, schemas[request], request) for request in wanted]
-    names = [plan.topic for plan in plans]
+    plans = [plan_topic(brokers, topics, publication, one, client.latest_ledger) for one in chosen]
+    names = [plan.output for plan in plans]
     if len(set(names)) < len(names):
         raise click.UsageError("a topic holds one stream: --topic-template must have {stream} in it to publish several")
     if dry_run:
-        for request, plan in zip(wanted, plans, strict=True):
-            click.echo(f"{request.stream}: {_intention(request, plan)} {plan.topic}")
+        for plan in plans:
+            click.echo(plan)
         return ExitCode.OK
     settings = Settings(
         compression=compression,
         transaction_seconds=transaction_seconds,
-        memory=max(LEAST_MEMORY, MEMORY // len(wanted)),
+        memory=max(LEAST_MEMORY, MEMORY // len(plans)),
         retry=client.retry,
     )
-    jobs = [Job(request, KafkaSink(brokers, publication, settings)) for request in wanted]
+    # The sink goes on where the topic ends; a run that has nothing to publish ends an earlier one all the same.
+    jobs = [Job(one.request, KafkaSink(brokers, publication, settings)) for one in chosen]
     results = run_all(jobs, client, options=run_options, checkpoint_seconds=transaction_seconds)
     for name in names:
         click.echo(name)
     return max(result.exit_code for result in results)
 
 
-def _intention(request: StreamRequest, plan: Position) -> str:
-    """What a run would do, for ``--dry-run``."""
-    start = plan.next_ledger or request.start
-    if start is not None and request.end is not None and start > request.end:
-        return "already complete in"
-    ledgers = f"from {start or 'the latest one'} " + ("on" if request.end is None else f"to {request.end}")
-    return f"ledgers {ledgers} would be published as {plan.encoding} to"
-
-
 def main() -> None:
-    """Entry point of the script: the publishing command, or one of those beside it."""
-    run_cli(tools if sys.argv[1:2] and sys.argv[1] in tools.commands else publish)
+    """Entry point of the script."""
+    run_cli(publish)

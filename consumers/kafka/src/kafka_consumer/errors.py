@@ -23,10 +23,6 @@ class MessageTooLargeError(PublishError):
     """A row is larger than the topic's ``max.message.bytes``."""
 
 
-class TopicMismatchError(InvalidRequestError):
-    """The topic holds something else than what is to be published: another stream, encoding, schema, …"""
-
-
 class EncodingError(InvalidRequestError):
     """The encoding has no form for a column or a value."""
 

@@ -15,8 +15,8 @@ from kafka_consumer.topics import Topic
 from stellar_arrow_client.cells import at_zero, binary, decimal_text, hexadecimal, join, time_text
 from stellar_arrow_client.errors import IntegrityError, InvalidRequestError
 from stellar_arrow_client.json_rows import Kind, json_cells
+from stellar_arrow_client.request import LEDGER
 
-LEDGER: Final = "ledger_sequence"
 CHUNK_BYTES: Final = 16 * 1024 * 1024
 """Batches of more Arrow data are encoded in parts."""
 HEADERS_BYTES: Final = 512

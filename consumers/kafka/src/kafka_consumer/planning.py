@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -10,15 +11,19 @@ import pyarrow as pa
 from confluent_kafka import TopicPartition
 
 from kafka_consumer.brokers import CALL_SECONDS, Brokers
-from kafka_consumer.errors import TopicMismatchError
-from kafka_consumer.messages import LEDGER, check_key
+from kafka_consumer.messages import check_key
 from kafka_consumer.position import Position, columns_of, read_position
 from kafka_consumer.topics import CURSOR_SUFFIX, Topic, TopicOptions, Topics, topic_name
-from stellar_arrow_client.errors import IntegrityError
-from stellar_arrow_client.request import StreamRequest
+from stellar_arrow_client.choice import Chosen
+from stellar_arrow_client.contents import difference, said
+from stellar_arrow_client.errors import IntegrityError, OutputMismatchError
+from stellar_arrow_client.planning import Plan, find_missing
+from stellar_arrow_client.ranges import LedgerRanges
+from stellar_arrow_client.request import LEDGER, StreamRequest
 
 OnSchemaChange = Literal["refuse", "new-topic"]
-SCHEMA_CHANGES: Final = ("refuse", "new-topic")
+UNKNOWN: Final = "unknown"
+"""What the server does not say of a stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +54,17 @@ class Publication:
         if schema.names[:1] != [LEDGER] or schema.field(0).type != pa.uint32() or schema.field(0).nullable:
             raise IntegrityError(f"the stream {stream} does not begin with a column {LEDGER} of type uint32")
         check_key(schema, self.key)
-        return topic_name(self.template, network_of(schema), stream, said(schema, "schema_version"))
+        return topic_name(self.template, network_of(schema), stream, version_of(schema))
 
 
-def said(schema: pa.Schema, name: str) -> str:
-    """What the server says of a stream; ``unknown`` when it does not."""
-    return ((schema.metadata or {}).get(name.encode()) or b"unknown").decode()
+def version_of(schema: pa.Schema) -> str:
+    """The version of the columns of a stream."""
+    return said(schema, "schema_version") or UNKNOWN
 
 
 def network_of(schema: pa.Schema) -> str:
     """The network of a stream."""
-    return said(schema, "network")
+    return said(schema, "network") or UNKNOWN
 
 
 def decide(
@@ -71,7 +76,7 @@ def decide(
         held: what the topic ``base``, or the one that a change of the schema began, holds.
 
     Raises:
-        TopicMismatchError: the topic holds something else.
+        OutputMismatchError: the topic holds something else.
         InvalidRequestError: the range does not join what it holds.
     """
     wanted = Position(
@@ -89,15 +94,16 @@ def decide(
     for name, option in (("network", "--topic-template"), ("encoding", "--encoding"), ("key", "--key")):
         there, asked = getattr(held, name), getattr(wanted, name)
         if there != asked:
-            raise TopicMismatchError(
+            raise OutputMismatchError(
                 f"topic {held.topic} has the {name} {_text(there)}, not {_text(asked)}; give it the same {option}, or "
                 "choose another --topic-template"
             )
     revision, topic, topic_id = held.revision, held.topic, held.topic_id
     if held.columns != wanted.columns:
+        before, after = ({name: rest for name, *rest in position.columns} for position in (held, wanted))
         if publication.on_schema_change == "refuse":
-            raise TopicMismatchError(
-                f"topic {held.topic} holds other columns than {request.stream} has now ({_difference(held, wanted)}); "
+            raise OutputMismatchError(
+                f"topic {held.topic} holds other columns than {request.stream} has now ({difference(before, after)}); "
                 "give --on-schema-change new-topic to go on in a topic of its own, or the old ones with --columns"
             )
         revision, topic_id = held.revision + 1, None
@@ -127,22 +133,37 @@ def inspect(
     return position
 
 
+def plan_topic(
+    brokers: Brokers, topics: Topics, publication: Publication, chosen: Chosen, latest: Callable[[], int | None]
+) -> Plan:
+    """What a topic lacks of a stream; see :func:`inspect`.
+
+    Args:
+        latest: where a request without a start begins in a topic that holds nothing.
+    """
+    position = inspect(brokers, topics, publication, chosen.schema, chosen.request)
+    next_ledger, checkpoint = position.next_ledger, position.checkpoint
+    held = LedgerRanges([(checkpoint.first, next_ledger - 1)] if checkpoint and next_ledger else [])
+    missing = find_missing(chosen.request, held, position.topic, latest)
+    return Plan(output=position.topic, chosen=chosen, missing=missing)
+
+
 def check_topic(brokers: Brokers, position: Position, topic: Topic | None) -> None:
     """See that a topic is the one that a position tells of, or empty when the position begins it.
 
     Raises:
-        TopicMismatchError: it is another one, is gone, or holds messages of somebody else.
+        OutputMismatchError: it is another one, is gone, or holds messages of somebody else.
     """
     if position.topic_id is None:
         if topic is not None and _has_messages(brokers, topic):
-            raise TopicMismatchError(
+            raise OutputMismatchError(
                 f"topic {topic.name} has messages, but there is no record of what it holds; choose another "
                 "--topic-template, or delete the topic"
             )
     elif topic is None or topic.identity != position.topic_id:
         gone = "is gone" if topic is None else "was deleted and made anew"
         base = position.topic if position.revision == 1 else position.topic.rpartition(".")[0]
-        raise TopicMismatchError(
+        raise OutputMismatchError(
             f"topic {position.topic} {gone}, so that ledgers before {position.next_ledger} would be missing; to "
             f"publish them again, delete the topic {base}{CURSOR_SUFFIX} too"
         )
@@ -158,16 +179,6 @@ def _has_messages(brokers: Brokers, topic: Topic) -> bool:
             )
     finally:
         reader.close()
-
-
-def _difference(held: Position, wanted: Position) -> str:
-    before, after = ({name: rest for name, *rest in position.columns} for position in (held, wanted))
-    kinds = {
-        "new": [name for name in after if name not in before],
-        "gone": [name for name in before if name not in after],
-        "other types": [name for name in after if name in before and after[name] != before[name]],
-    }
-    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names) or "in another order"
 
 
 def _text(value: object) -> str:

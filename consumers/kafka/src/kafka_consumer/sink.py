@@ -12,7 +12,7 @@ from kafka_consumer.brokers import Brokers
 from kafka_consumer.encodings import ENCODINGS
 from kafka_consumer.errors import BrokersUnavailableError, FencedError
 from kafka_consumer.messages import HEADERS_BYTES, Outlet
-from kafka_consumer.planning import Publication, check_topic, decide, inspect, network_of, said
+from kafka_consumer.planning import Publication, check_topic, decide, inspect, network_of, version_of
 from kafka_consumer.publisher import Publisher, Settings
 from kafka_consumer.topics import Topics
 from stellar_arrow_client.checkpoint import Checkpoint
@@ -35,7 +35,7 @@ class KafkaSink:
         """Find out what the topic holds, make what is not there, and end the publisher that there may be.
 
         Raises:
-            TopicMismatchError: the topic holds something else.
+            OutputMismatchError: the topic holds something else.
             BrokersUnavailableError: they did not come back in time.
             BrokerAuthenticationError: they refuse the credentials.
         """
@@ -69,7 +69,7 @@ class KafkaSink:
         self._position = replace(position, topic_id=topic.identity)
         encoding = ENCODINGS[self._publication.encoding](schema, topic.message_bytes - HEADERS_BYTES)
         headers = {
-            "schema-version": said(schema, "schema_version"),
+            "schema-version": version_of(schema),
             "network": network_of(schema),
             "stream": request.stream,
         }

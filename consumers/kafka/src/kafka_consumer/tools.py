@@ -13,10 +13,13 @@ from stellar_arrow_client.errors import ExitCode, StellarArrowError
 from stellar_arrow_client.options import (
     Choice,
     Group,
+    Names,
     Selection,
     client_options,
+    complete_columns,
     option,
     standard_options,
+    stream_option,
 )
 
 if TYPE_CHECKING:
@@ -31,26 +34,32 @@ def tools() -> None:
 @tools.command()
 @client_options
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), help="Where to write the files.")
-@option("--stream", "streams", multiple=True, default=["all"], metavar="NAME[,…]", help="Streams, or 'all'.")
-@option("--columns", metavar="NAME,…", help="Columns that are published; all that are not opt-in when left out.")
+@stream_option("Each has files of its own.", default="all")
+@option(
+    "--columns",
+    type=Names(),
+    metavar="NAME,…",
+    shell_complete=complete_columns,
+    help="Columns that are published; all that are not opt-in when left out.",
+)
 @option("--encoding", type=Choice(ENCODING_NAMES), default="json", help="Form of the messages.")
 @standard_options("kafka-consumer")
-def schema(*, client: Client, folder: Path, streams: tuple[str, ...], columns: str | None, encoding: str) -> int:
+def schema(
+    *, client: Client, folder: Path, streams: tuple[str, ...], columns: tuple[str, ...] | None, encoding: str
+) -> int:
     """Write what readers need to know of the messages, as files in FOLDER.
 
     For avro NAME.avsc, for protobuf NAME.proto and its descriptor set NAME.desc, for json NAME.schema.json (JSON
     Schema), for arrow NAME.arrow (an IPC schema, with what columns mean). Their paths are printed.
     """
     from kafka_consumer.encodings import ENCODINGS
-    from kafka_consumer.selection import requests
     from stellar_arrow_client.checkpoint import write_atomically
+    from stellar_arrow_client.choice import choose
 
-    names = None if columns is None else tuple(name.strip() for name in columns.split(","))
     folder.mkdir(parents=True, exist_ok=True)
-    for request in requests(client, streams, Selection(None, None, names, None, None)):
-        made = ENCODINGS[encoding](client.schema(request.stream, request.columns), 0)
-        for ending, content in made.schema_files(request.stream).items():
-            path = folder / f"{request.stream}.{ending}"
+    for chosen in choose(client, streams, Selection(columns=columns)):
+        for ending, content in ENCODINGS[encoding](chosen.schema, 0).schema_files(chosen.stream).items():
+            path = folder / f"{chosen.stream}.{ending}"
             write_atomically(path, content)
             click.echo(path)
     return ExitCode.OK

@@ -13,8 +13,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from kafka_consumer.brokers import CALL_SECONDS, Brokers
-from kafka_consumer.errors import PublishError, TopicMismatchError
-from stellar_arrow_client.errors import InvalidRequestError
+from kafka_consumer.errors import PublishError
+from stellar_arrow_client.errors import InvalidRequestError, OutputMismatchError
 
 DEFAULT_TEMPLATE: Final = "stellar.{network}.{stream}"
 CURSOR_SUFFIX: Final = ".cursor"
@@ -173,7 +173,7 @@ class Topics:
         made = TopicOptions(options.create, 1, options.replication, _CURSOR_CONFIG)
         found = self.ensure(name, made)
         if not found.compacted:
-            raise TopicMismatchError(
+            raise OutputMismatchError(
                 f"topic {name} is not compacted, so that what it says can expire; set its cleanup.policy to compact"
             )
         return name

@@ -31,17 +31,3 @@ class Retention(click.ParamType[int]):
         if not matched or not int(matched[1]):
             self.fail(f"{text[:40]!r} is not a time such as 12h, 7d or 4w, or forever", param, ctx)
         return int(matched[1]) * _UNITS[matched[2]]
-
-
-class Assignment(click.ParamType[tuple[str, str]]):
-    """``name=value``."""
-
-    name = "name=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        name, equals, content = str(value).partition("=")
-        if not equals or not name.strip():
-            self.fail("write it as name=value, such as segment.ms=3600000", param, ctx)
-        return name.strip(), content.strip()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import ExitStack
+from typing import Final
 
 import pyarrow as pa
 
-from parquet_consumer.errors import ArchiveIntegrityError, ArchiveMismatchError
+from parquet_consumer.errors import ArchiveIntegrityError
 from parquet_consumer.formats import Format, Records
 from parquet_consumer.manifest import ArchiveRecord
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.storage import Storage
-from stellar_arrow_client.errors import IntegrityError
+from stellar_arrow_client.contents import check_same as check_source
+from stellar_arrow_client.contents import difference, said
+from stellar_arrow_client.errors import OutputMismatchError
 from stellar_arrow_client.request import StreamRequest
+
+ELSEWHERE: Final = "choose another folder"
 
 
 class Archive:
@@ -55,7 +60,7 @@ class Archive:
         """Record what the archive is of, or see that it is the same as before.
 
         Raises:
-            ArchiveMismatchError: the archive is of another stream, or has other columns or folders.
+            OutputMismatchError: the archive is of another stream, or has other columns or folders.
             IntegrityError: it is of another network.
         """
         record = describe(schema, request, partitioning)
@@ -74,21 +79,19 @@ class Archive:
 
 def stream_name(schema: pa.Schema, request: StreamRequest) -> str:
     """The canonical name of the stream, which the request may call by an alias."""
-    name: bytes = (schema.metadata or {}).get(b"stream", request.stream.encode())
-    return name.decode(errors="replace")
+    return said(schema, "stream") or request.stream
 
 
 def describe(schema: pa.Schema, request: StreamRequest, partitioning: Partitioning) -> ArchiveRecord:
     """What an archive of a stream is of.
 
     Raises:
-        ArchiveMismatchError: the folders would hide a column of the stream.
+        OutputMismatchError: the folders would hide a column of the stream.
     """
     partitioning.check_schema(schema.names)
-    network: bytes = (schema.metadata or {}).get(b"network", b"")
     return ArchiveRecord(
         stream=stream_name(schema, request),
-        network=network.decode(errors="replace") or None,
+        network=said(schema, "network"),
         partition=partitioning.text,
         filter=request.filter,
         columns=[f"{field.name} {field.type}{'' if field.nullable else ' not null'}" for field in schema],
@@ -103,37 +106,24 @@ def check_same(place: Storage, known: ArchiveRecord, wanted: ArchiveRecord, *, g
         grows: whether new columns may be added to it.
 
     Raises:
-        ArchiveMismatchError, IntegrityError: as :meth:`Archive.describe`.
+        OutputMismatchError, IntegrityError: as :meth:`Archive.describe`.
     """
-    choose = "choose another folder"
-    if known.stream != wanted.stream:
-        raise ArchiveMismatchError(f"{place} is an archive of {known.stream}, not of {wanted.stream}; {choose}")
-    if known.network and wanted.network and known.network != wanted.network:
-        raise IntegrityError(
-            f"{place} holds ledgers of {known.network!r} but the server gives those of {wanted.network!r}; {choose}"
-        )
+    check_source(known, wanted, place, ELSEWHERE)
     if known.partition != wanted.partition:
-        raise ArchiveMismatchError(
+        raise OutputMismatchError(
             f"{place} is partitioned by {known.partition!r}, not by {wanted.partition!r}; "
-            f"give --partition {known.partition} or {choose}"
+            f"give --partition {known.partition} or {ELSEWHERE}"
         )
-    if known.filter != wanted.filter:
-        held = f"holds the rows with {known.filter}" if known.filter else "holds all rows"
-        raise ArchiveMismatchError(f"{place} {held}; give the same --filter or {choose}")
     if grows and set(known.columns) <= set(wanted.columns):
         return
     if known.columns != wanted.columns:
-        names = [column.split(" ")[0] for column in known.columns]
-        if (found := [column.split(" ")[0] for column in wanted.columns]) != names:
-            lacking, new = sorted(set(names) - set(found)), sorted(set(found) - set(names))
-            difference = "; ".join(
-                f"{what} {', '.join(columns)}" for what, columns in (("without", lacking), ("with", new)) if columns
-            )
-            raise ArchiveMismatchError(
-                f"{place} holds other columns than the stream now has ({difference or 'another order'}); "
-                f"give --columns {','.join(names)} or {choose}"
+        held, given = (dict.fromkeys(column.split(" ")[0] for column in one.columns) for one in (known, wanted))
+        if list(held) != list(given):
+            raise OutputMismatchError(
+                f"{place} holds other columns than the stream now has ({difference(held, given)}); "
+                f"give --columns {','.join(held)} or {ELSEWHERE}"
             )
         changed = next(pair for pair in zip(known.columns, wanted.columns, strict=True) if pair[0] != pair[1])
-        raise ArchiveMismatchError(
-            f"{place} holds the column {changed[0]!r} but the server now gives {changed[1]!r}; {choose}"
+        raise OutputMismatchError(
+            f"{place} holds the column {changed[0]!r} but the server now gives {changed[1]!r}; {ELSEWHERE}"
         )

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from parquet_consumer.errors import ArchiveMismatchError, StorageUnavailableError
+from parquet_consumer.errors import StorageUnavailableError
 from parquet_consumer.folders import Folder
 from parquet_consumer.storage import Storage
-from stellar_arrow_client.errors import AuthenticationError, InvalidRequestError, StellarArrowError
+from stellar_arrow_client.errors import AuthenticationError, InvalidRequestError, OutputMismatchError, StellarArrowError
 from stellar_arrow_client.object_storage import ATTEMPTS, first_line
 
 CATALOG_NAME: Final = "_catalog.db"
@@ -30,11 +30,11 @@ def own_catalog(storage: Storage) -> str:
     """The catalog of a table whose user named none.
 
     Raises:
-        ArchiveMismatchError: a bucket cannot hold one.
+        OutputMismatchError: a bucket cannot hold one.
     """
     if isinstance(storage, Folder):
         return f"sqlite:///{(storage.path / CATALOG_NAME).absolute()}"
-    raise ArchiveMismatchError(
+    raise OutputMismatchError(
         "--format iceberg in a bucket needs a catalog: give --catalog, such as http://localhost:8181 or "
         "sqlite:////path/catalog.db"
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -15,15 +15,16 @@ from stellar_arrow_client.errors import ExitCode
 from stellar_arrow_client.options import (
     Choice,
     Command,
-    LedgerNumber,
     RunOptions,
+    Selection,
     client_options,
-    complete_columns,
-    complete_streams,
+    dry_run_option,
     option,
+    request_options,
     run_cli,
     run_options,
     standard_options,
+    stream_option,
 )
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ log = logging.getLogger(__name__)
 @click.command(
     "parquet-consumer",
     cls=Command,
-    epilog="Also: parquet-consumer verify | gaps | info | prune | optimize | vacuum OUTPUT; see "
-    "'parquet-consumer verify --help'.",
+    tools=upkeep,
 )
 @client_options
 @click.argument(
@@ -50,48 +50,16 @@ log = logging.getLogger(__name__)
     help="Where the archive is: a folder, or s3://bucket/prefix, gs://bucket/prefix, az://container/prefix; "
     "?endpoint=URL, region=, account= may follow. Credentials come from the environment.",
 )
-@click.argument(
-    "start",
-    required=False,
-    type=LedgerNumber(),
-    help="First ledger; where the archive ends, or the latest one, when left out.",
-)
-@click.argument(
-    "end",
-    required=False,
-    type=LedgerNumber(zero_is_none=True),
-    help="Last ledger, inclusive; 0 or left out to follow the tip.",
-)
+@request_options(otherwise="where the archive ends, or the latest one,")
 @option(
     "--range",
     "bounds",
     type=LedgerRange(),
     envvar="PARQUET_CONSUMER_RANGE",
     metavar="START:END",
-    help="The same as START and END.",
+    help="The same as START_LEDGER and END_LEDGER.",
 )
-@option(
-    "--stream",
-    "streams",
-    multiple=True,
-    default=["payments"],
-    metavar="NAME[,…]",
-    shell_complete=complete_streams,
-    help="Streams to archive, with commas between them, or 'all'; may be repeated. Several go into a folder each.",
-)
-@option(
-    "--columns",
-    metavar="NAME,…",
-    shell_complete=complete_columns,
-    help="Columns to archive; all that are not opt-in when left out.",
-)
-@option(
-    "--filter",
-    "condition",
-    envvar="PARQUET_CONSUMER_FILTER",
-    metavar="SQL",
-    help="Rows to archive, such as \"asset_code = 'USDC'\".",
-)
+@stream_option("Several go into a folder each.")
 @option(
     "--format",
     "form",
@@ -153,19 +121,16 @@ log = logging.getLogger(__name__)
     envvar="COMPRESSION",
     help="Compression of the files.",
 )
-@option("--dry-run", is_flag=True, help="Say what would be fetched and where it would be written; write nothing.")
+@dry_run_option
 @run_options
 @standard_options("parquet-consumer")
 def archive(
     *,
     client: Client,
     output: Storage,
-    start: int | None,
-    end: int | None,
+    selection: Selection,
     bounds: Bounds | None,
     streams: tuple[str, ...],
-    columns: str | None,
-    condition: str | None,
     form: str,
     catalog: str | None,
     namespace: str,
@@ -186,21 +151,18 @@ def archive(
     from parquet_consumer.formats import Format
     from parquet_consumer.partitions import Partitioning
     from parquet_consumer.plan import plan_targets
-    from stellar_arrow_client.request import StreamRequest
 
-    if bounds is not None and start is not None:
-        raise click.UsageError("give the range as START END or with --range, not both")
-    start, end = bounds or (start, end)
-    names = None if columns is None else tuple(name.strip() for name in columns.split(","))
+    if bounds is not None:
+        if selection.start is not None:
+            raise click.UsageError("give the range as START_LEDGER END_LEDGER or with --range, not both")
+        selection = replace(selection, start=bounds.start, end=bounds.end)
     partitioning = Partitioning.parse(partition)
     kept_by = Format(form, catalog, namespace)
     options = FileOptions(compression=compression, max_file_size=max_file_size, row_group_rows=row_group_rows)
-    targets = plan_targets(
-        client, output, streams, StreamRequest("any", start, end, names, condition), partitioning, kept_by
-    )
+    targets = plan_targets(client, output, streams, selection, partitioning, kept_by)
     if dry_run:
         for target in targets:
-            click.echo(_intention(target, kept_by.place(target.storage, partitioning)))
+            click.echo(target)
         return ExitCode.OK
     return _run(client, targets, kept_by, partitioning, options, run_options, interval)
 
@@ -216,36 +178,26 @@ def _run(
 ) -> int:
     from parquet_consumer.archive import Archive
     from parquet_consumer.files import Memory
-    from parquet_consumer.plan import rounds
     from parquet_consumer.sink import ParquetSink
-    from stellar_arrow_client.runner import Job, run_all
+    from stellar_arrow_client.planning import run_plans
 
-    exit_code: int = ExitCode.OK
     memory = Memory()
     archives: dict[str, Archive] = {}
     with ExitStack() as stack:
         for target in targets:
-            archives[str(target.storage)] = archive = Archive(target.storage, kept_by, target.request.stream)
+            archives[target.output] = archive = Archive(target.storage, kept_by, target.chosen.stream)
             stack.callback(archive.close)
-            for first, last in target.gaps:
-                log.warning(
-                    "%s lacks ledgers %s to %s; fetch them with --range %s:%s", target.storage, first, last, first, last
-                )
-            if not target.missing:
-                log.info("%s: already complete", target.storage)
-        for parts in rounds(targets):
-            jobs = [
-                Job(part, ParquetSink(archives[str(target.storage)], partitioning, options, memory))
-                for target, part in parts
-            ]
-            results = run_all(jobs, client, options=run_options, checkpoint_seconds=interval * 60)
-            exit_code = max(result.exit_code for result in results)
-            if exit_code:
-                break
+        exit_code = run_plans(
+            targets,
+            client,
+            lambda target, _stop: ParquetSink(archives[target.output], partitioning, options, memory),
+            options=run_options,
+            checkpoint_seconds=interval * 60,
+        )
     full: Target | None = None
     for target in targets:
-        click.echo(kept_by.place(target.storage, partitioning))
-        if next(archives[str(target.storage)].records.holdings(), None) is not None:
+        click.echo(target.output)
+        if next(archives[target.output].records.holdings(), None) is not None:
             full = full or target
         else:
             log.info("%s: no row so far; %s", target.storage, kept_by.query_columns(target.storage))
@@ -254,19 +206,6 @@ def _run(
     return exit_code
 
 
-def _intention(target: Target, place: str) -> str:
-    """What a run would do, for ``--dry-run``."""
-    stream = target.request.stream
-    if not target.missing:
-        return f"{stream}: already complete in {place}"
-    ranges = ", ".join(
-        f"from {part.start or 'the latest one'} on" if part.end is None else f"{part.start} to {part.end}"
-        for part in target.missing
-    )
-    columns = ",".join(target.schema.names)
-    return f"{stream}: ledgers {ranges} would be written to {place} with the columns {columns}"
-
-
 def main() -> None:
-    """Entry point of the script: the archiving command, or one of those that look after an archive."""
-    run_cli(upkeep if sys.argv[1:2] and sys.argv[1] in upkeep.commands else archive)
+    """Entry point of the script."""
+    run_cli(archive)

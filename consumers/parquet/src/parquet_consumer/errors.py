@@ -13,7 +13,6 @@ from obstore.exceptions import BaseError
 from stellar_arrow_client.errors import (
     AuthenticationError,
     IntegrityError,
-    InvalidRequestError,
     StellarArrowError,
     UnavailableError,
 )
@@ -22,10 +21,6 @@ from stellar_arrow_client.object_storage import CREDENTIALS, first_line, tells_o
 
 class ArchiveError(StellarArrowError):
     """The archive cannot be written or read: permissions, a full disk, a second writer."""
-
-
-class ArchiveMismatchError(InvalidRequestError):
-    """The archive holds something else than what is to be written: another stream, other columns, …"""
 
 
 class ArchiveIntegrityError(IntegrityError):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, ArchiveMismatchError, storage_errors
+from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, storage_errors
 from parquet_consumer.manifest import COLUMNS_NAME, MANIFEST_NAME, ArchiveRecord, EmptyRecord, FileRecord, Manifest
 from parquet_consumer.partitions import HIVE, NONE, Partitioning
 from parquet_consumer.storage import Storage
 from parquet_consumer.values import FORMATS
+from stellar_arrow_client.errors import OutputMismatchError
 from stellar_arrow_client.ranges import LedgerRanges
 
 if TYPE_CHECKING:
@@ -108,12 +109,12 @@ class Format:
             stream: its canonical name, when it is known.
 
         Raises:
-            ArchiveMismatchError: the place holds an archive of another format.
+            OutputMismatchError: the place holds an archive of another format.
             ArchiveError: the format needs a package that is not installed.
         """
         known = format_of(storage)
         if known not in (None, self.name):
-            raise ArchiveMismatchError(
+            raise OutputMismatchError(
                 f"{storage} is an archive of the format {known}; give --format {known} or choose another place"
             )
         if self.name == PARQUET:
@@ -153,10 +154,10 @@ class Format:
         """Refuse folders that a table does not know.
 
         Raises:
-            ArchiveMismatchError: the partition format is not one for tables.
+            OutputMismatchError: the partition format is not one for tables.
         """
         if self.name != PARQUET and partitioning.text not in (HIVE, NONE):
-            raise ArchiveMismatchError(
+            raise OutputMismatchError(
                 f"--format {self.name} is partitioned by day or not at all: give --partition {HIVE} or {NONE}"
             )
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parquet_consumer.catalogs import catalog_errors, open_catalog, own_catalog
-from parquet_consumer.errors import ArchiveError, ArchiveMismatchError
+from parquet_consumer.errors import ArchiveError
 from parquet_consumer.extras import load
 from parquet_consumer.files import FileOptions, FileWriter, Memory
 from parquet_consumer.folders import Folder
@@ -25,6 +25,7 @@ from parquet_consumer.storage import Storage
 from parquet_consumer.table_types import table_schema
 from parquet_consumer.tables import ARCHIVE_PROPERTY, DAY, Change, ConflictError, Table, TableFile
 from stellar_arrow_client.checkpoint import sync_folder
+from stellar_arrow_client.errors import OutputMismatchError
 from stellar_arrow_client.object_storage import first_line
 
 _LEDGERS, _COMMIT = "stellar-arrow.ledgers", "stellar-arrow.commit"
@@ -52,7 +53,7 @@ class Iceberg(Table):
         self._address = catalog or known.get("catalog") or own_catalog(storage)
         self._identifier = tuple(known.get("table", "").split(".")) if known else (namespace, stream or "")
         if stream is not None and self._identifier != (namespace, stream):
-            raise ArchiveMismatchError(
+            raise OutputMismatchError(
                 f"{storage} is the table {'.'.join(self._identifier)}, not {namespace}.{stream}; choose another place"
             )
         self._catalog = open_catalog(self._address, storage)

@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from parquet_consumer.errors import ArchiveIntegrityError, ArchiveMismatchError
+from parquet_consumer.errors import ArchiveIntegrityError
 from parquet_consumer.layouts import Unit, parse_layout
-from stellar_arrow_client.errors import InvalidRequestError
+from stellar_arrow_client.errors import InvalidRequestError, OutputMismatchError
 from stellar_arrow_client.request import MAX_LEDGER
 
 HIVE: Final = "hive"
@@ -114,11 +114,11 @@ class Partitioning:
         """Refuse a schema that has a column of the same name as one that readers make of the folders.
 
         Raises:
-            ArchiveMismatchError: names the column.
+            OutputMismatchError: names the column.
         """
         for column in self.columns:
             if column in names:
-                raise ArchiveMismatchError(
+                raise OutputMismatchError(
                     f"the stream has a column {column}, as the folders of --partition {self.text} would give; "
                     "choose another partition format, such as 2006/01/02"
                 )

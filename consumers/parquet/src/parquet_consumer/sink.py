@@ -50,7 +50,7 @@ class ParquetSink:
             The first ledger of the request that the archive lacks; None when that is the start of the request.
 
         Raises:
-            ArchiveMismatchError, IntegrityError: the archive holds something else.
+            OutputMismatchError, IntegrityError: the archive holds something else.
             ArchiveIntegrityError: the schema lacks one of :data:`REQUIRED_COLUMNS`.
         """
         for name, type_ in REQUIRED_COLUMNS.items():

@@ -22,7 +22,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from parquet_consumer.errors import ArchiveMismatchError
+from stellar_arrow_client.errors import OutputMismatchError
 
 _SAME: Final = (pa.types.is_boolean, pa.types.is_int32, pa.types.is_int64, pa.types.is_float32, pa.types.is_float64,
                 pa.types.is_date32, pa.types.is_string, pa.types.is_binary, pa.types.is_fixed_size_binary)  # fmt: skip
@@ -44,7 +44,7 @@ def table_schema(schema: pa.Schema, *, fixed_binary: bool = True) -> pa.Schema:
         fixed_binary: whether the table knows binary of a fixed size.
 
     Raises:
-        ArchiveMismatchError: a column has a type that no table can hold; names it.
+        OutputMismatchError: a column has a type that no table can hold; names it.
     """
     return pa.schema([_field(field, field.name, fixed_binary) for field in schema], schema.metadata)
 
@@ -68,7 +68,7 @@ def _type(kind: pa.DataType, column: str, fixed_binary: bool) -> pa.DataType:
         return pa.list_(_field(kind.value_field, column, fixed_binary))
     if pa.types.is_struct(kind):
         return pa.struct([_field(kind.field(at), column, fixed_binary) for at in range(kind.num_fields)])
-    raise ArchiveMismatchError(
+    raise OutputMismatchError(
         f"no table can hold the column {column}, of type {kind}, exactly; leave it out with --columns or use "
         "--format parquet"
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parquet_consumer.values import Age, Duration, Place, Size
-from stellar_arrow_client.errors import ExitCode, IntegrityError
+from stellar_arrow_client.errors import ExitCode, IntegrityError, OutputMismatchError
 from stellar_arrow_client.options import Group, option, standard_options
 
 if TYPE_CHECKING:
@@ -209,14 +209,13 @@ def _tables(output: Storage, command: str) -> Iterator[tuple[Storage, Table]]:
     """The tables at a place.
 
     Raises:
-        ArchiveMismatchError: there are plain Parquet files instead.
+        OutputMismatchError: there are plain Parquet files instead.
     """
-    from parquet_consumer.errors import ArchiveMismatchError
     from parquet_consumer.formats import PARQUET, find_archives
 
     for archive, form in find_archives(output):
         if form.name == PARQUET:
-            raise ArchiveMismatchError(
+            raise OutputMismatchError(
                 f"{archive} is no table: {command} is for --format delta and iceberg; --max-file-size and --interval "
                 "say how large the files of a plain archive become"
             )

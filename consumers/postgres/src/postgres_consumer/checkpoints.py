@@ -14,7 +14,8 @@ from psycopg.types.range import Int8Range
 
 from postgres_consumer.session import Connection
 from postgres_consumer.tables import Table
-from stellar_arrow_client.request import MAX_LEDGER
+from stellar_arrow_client.contents import Content
+from stellar_arrow_client.ranges import LedgerRanges
 
 NAME: Final = "stellar_arrow_checkpoints"
 
@@ -31,21 +32,14 @@ _COLUMNS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableContent(Content):
     """What a table holds.
 
     Attributes:
-        network: its passphrase; None while it is not known.
-        columns: those of the stream, without what the table adds.
         partition_ledgers: None when the table is not partitioned.
     """
 
-    stream: str
-    network: str | None
-    schema_version: int
-    columns: tuple[str, ...]
-    filter: str | None
     partition_ledgers: int | None
 
 
@@ -74,7 +68,7 @@ class Checkpoints:
                 sql.SQL(f"COMMENT ON COLUMN {{}}.{{}} IS '{comment}'").format(self._table, sql.Identifier(name))
             )
 
-    def find(self, connection: Connection, table: Table) -> Content | None:
+    def find(self, connection: Connection, table: Table) -> TableContent | None:
         """What a table holds; None when it is not known."""
         found = connection.execute(
             sql.SQL(
@@ -86,9 +80,16 @@ class Checkpoints:
         if found is None:
             return None
         stream, network, version, columns, condition, partition_ledgers = found
-        return Content(stream, network, version, tuple(columns), condition, partition_ledgers)
+        return TableContent(
+            stream=stream,
+            network=network,
+            schema_version=version,
+            columns=tuple(columns),
+            filter=condition,
+            partition_ledgers=partition_ledgers,
+        )
 
-    def describe(self, connection: Connection, table: Table, content: Content) -> None:
+    def describe(self, connection: Connection, table: Table, content: TableContent) -> None:
         """Record what a table holds; its ledgers stay as they are, at first none."""
         connection.execute(
             sql.SQL(
@@ -103,20 +104,12 @@ class Checkpoints:
             ),
         )
 
-    def held(self, connection: Connection, table: Table) -> list[tuple[int, int]]:
-        """The ranges of ledgers that a table holds, ascending, both ends inclusive."""
+    def held(self, connection: Connection, table: Table) -> LedgerRanges:
+        """The ledgers that a table holds."""
         found = connection.execute(
             sql.SQL("SELECT ledgers FROM {} WHERE table_name = %s").format(self._table), (table.name,)
         ).fetchone()
-        return _inclusive(found[0]) if found else []
-
-    def missing(self, connection: Connection, table: Table, first: int, last: int | None) -> list[tuple[int, int]]:
-        """The ranges of ``first`` to ``last`` (None: the greatest ledger that there can be) that a table lacks."""
-        found = connection.execute(
-            sql.SQL("SELECT int8multirange(%s) - ledgers FROM {} WHERE table_name = %s").format(self._table),
-            (_range(first, MAX_LEDGER if last is None else last), table.name),
-        ).fetchone()
-        return _inclusive(found[0]) if found else []
+        return _inclusive(found[0]) if found else LedgerRanges()
 
     def add(self, connection: Connection, table: Table, first: int, last: int) -> bool:
         """Add ledgers; False when one of them is there already, or the table is not known any more."""
@@ -143,5 +136,7 @@ def _range(first: int, last: int) -> Int8Range:
     return Int8Range(first, last + 1)
 
 
-def _inclusive(ranges: Int8Multirange) -> list[tuple[int, int]]:
-    return [(found.lower, found.upper - 1) for found in ranges if found.lower is not None and found.upper is not None]
+def _inclusive(ranges: Int8Multirange) -> LedgerRanges:
+    return LedgerRanges(
+        (found.lower, found.upper - 1) for found in ranges if found.lower is not None and found.upper is not None
+    )

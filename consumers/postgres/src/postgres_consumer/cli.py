@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from stellar_arrow_client.options import (
-    Choice,
     Command,
+    Names,
     RunOptions,
     Selection,
     client_options,
-    complete_streams,
+    dry_run_option,
     option,
     request_options,
     run_cli,
     run_options,
+    schema_change_option,
     standard_options,
+    stream_option,
 )
 
 if TYPE_CHECKING:
     from stellar_arrow_client.client import Client
 
-NONE = "none"
+NONE = ("none",)
 USUAL_INDEXES = ("transaction_id", "operation_id")
 
 
@@ -36,15 +37,7 @@ USUAL_INDEXES = ("transaction_id", "operation_id")
     "comes from the PG… environment variables.",
 )
 @request_options(otherwise="where the table ends, or the latest one,")
-@option(
-    "--stream",
-    "streams",
-    multiple=True,
-    default=["payments"],
-    metavar="NAME[,…]",
-    shell_complete=complete_streams,
-    help="Streams to write, with commas between them, or 'all'; may be repeated. Each goes into a table of its own.",
-)
+@stream_option("Each goes into a table of its own.")
 @option("--schema", default="public", metavar="NAME", help="Schema of the tables; created when it is not there.")
 @option("--table", metavar="NAME", help="Name of the table of the one stream; that of the stream when left out.")
 @option(
@@ -56,16 +49,12 @@ USUAL_INDEXES = ("transaction_id", "operation_id")
 @option(
     "--index",
     "indexes",
+    type=Names(),
     default=",".join(USUAL_INDEXES),
     metavar="NAME,…",
     help="Columns to index, each for itself, where a stream has them; 'none' for none.",
 )
-@option(
-    "--schema-change",
-    type=Choice(["refuse", "add"]),
-    default="refuse",
-    help="What to do with columns that a stream has and its table lacks.",
-)
+@schema_change_option("table lacks")
 @option(
     "--writers",
     type=click.IntRange(1, 64),
@@ -85,7 +74,7 @@ USUAL_INDEXES = ("transaction_id", "operation_id")
     metavar="SECONDS",
     help="Time after which a transaction ends at the latest.",
 )
-@option("--dry-run", is_flag=True, help="Say what would be read and into which tables it would go; write nothing.")
+@dry_run_option
 @run_options
 @standard_options("postgres-consumer")
 def load(
@@ -97,8 +86,8 @@ def load(
     schema: str,
     table: str | None,
     partition_ledgers: int | None,
-    indexes: str,
-    schema_change: str,
+    indexes: tuple[str, ...],
+    add_columns: bool,
     writers: int,
     commit_rows: int,
     commit_seconds: float,
@@ -110,32 +99,24 @@ def load(
     Rows and the position are committed together, and only ledgers that a table lacks are read, so that the same command
     can be given again after any interruption. At the end the names of the tables are printed.
     """
-    from postgres_consumer.plan import Wanted, check_indexes, with_ledger
+    from postgres_consumer.plan import Wanted, check_indexes
     from postgres_consumer.run import Writing, run
     from postgres_consumer.session import Database
     from postgres_consumer.tables import Table
-    from stellar_arrow_client.choice import chosen_streams
+    from stellar_arrow_client.choice import choose
 
     target = Database(database, client.retry)
-    selected = replace(selection, columns=with_ledger(selection.columns))
-    found = chosen_streams(client, streams)
-    if table is not None and len(found) > 1:
+    chosen = choose(client, streams, selection)
+    if table is not None and len(chosen) > 1:
         raise click.UsageError("--table names the table of one stream; leave it out for several")
-    names = () if indexes == NONE else tuple(part.strip() for part in indexes.split(","))
+    names = () if indexes == NONE else indexes
+    check_indexes([name for name in names if name not in USUAL_INDEXES], [one.schema for one in chosen])
     wanted = [
-        Wanted(
-            table=Table(schema, table or stream.name),
-            schema=client.schema(stream.name, selected.columns),
-            request=selected.request(stream.name),
-            description=stream.description,
-            partition_ledgers=partition_ledgers,
-            indexes=names,
-        )
-        for stream in found
+        Wanted(table=Table(schema, table or one.stream), chosen=one, partition_ledgers=partition_ledgers, indexes=names)
+        for one in chosen
     ]
-    check_indexes([name for name in names if name not in USUAL_INDEXES], [one.schema for one in wanted])
     writing = Writing(
-        add_columns=schema_change == "add",
+        add_columns=add_columns,
         writers=writers,
         commit_rows=commit_rows,
         commit_seconds=commit_seconds,

@@ -33,13 +33,13 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from pgpq.encoders import StringEncoderBuilder
 from pgpq.schema import Jsonb
 
-from postgres_consumer.errors import TableIntegrityError, TableMismatchError
+from postgres_consumer.errors import TableIntegrityError
+from stellar_arrow_client.errors import OutputMismatchError
+from stellar_arrow_client.request import LEDGER
 
 if TYPE_CHECKING:
     from pgpq._pgpq import EncoderBuilder
 
-LEDGER: Final = "ledger_sequence"
-CLOSE_TIME: Final = "ledger_close_time"
 ROW: Final = "ledger_row"
 """The column that the table has beside those of the stream: with the ledger it is the primary key."""
 SLICE_ROWS: Final = 8192
@@ -88,7 +88,7 @@ def columns_of(schema: pa.Schema) -> tuple[Column, ...]:
     """The columns of a stream, as a table has them.
 
     Raises:
-        TableMismatchError: a type has no exact counterpart.
+        OutputMismatchError: a type has no exact counterpart.
         TableIntegrityError: the stream has no ledgers, or a column of the name that the table itself adds.
     """
     if LEDGER not in schema.names or schema.field(LEDGER).type != pa.uint32():
@@ -150,7 +150,7 @@ def _column(field: pa.Field) -> Column:
         comment = f"{comment} ({unit})" if comment else unit
     found = _type(field.type)
     if found is None:
-        raise TableMismatchError(
+        raise OutputMismatchError(
             f"the column {field.name} has the type {field.type}, which no type of PostgreSQL holds exactly; leave it "
             "out with --columns"
         )

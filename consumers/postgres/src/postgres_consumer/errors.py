@@ -28,10 +28,6 @@ class DatabaseAuthenticationError(AuthenticationError):
     """The database refuses the user, the password or what they want to do."""
 
 
-class TableMismatchError(InvalidRequestError):
-    """A table holds something else than what is to be written: another stream, other columns, …"""
-
-
 class TableIntegrityError(IntegrityError):
     """Rows of a table contradict its checkpoint, or a value is not what its type says."""
 

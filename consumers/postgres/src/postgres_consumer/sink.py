@@ -18,6 +18,7 @@ from postgres_consumer.errors import TableIntegrityError
 from postgres_consumer.locks import WriterLock
 from postgres_consumer.session import Connection, Database, Session
 from postgres_consumer.tables import Partitions, Table
+from stellar_arrow_client.contents import check_unchanged
 from stellar_arrow_client.request import Cursor, StreamRequest
 
 COMMIT_BYTES: Final = 32 * 2**20
@@ -69,10 +70,9 @@ class PostgresSink:
             None: a run asks only for ledgers that the table lacks.
 
         Raises:
-            TableIntegrityError: the stream has changed in the meantime.
+            IntegrityError: the stream has changed in the meantime.
         """
-        if not schema.equals(self._target.schema):
-            raise TableIntegrityError(f"the columns of {request.stream} changed while the run began; start again")
+        check_unchanged(schema, self._target.schema, request.stream)
         return None
 
     def write(self, batch: pa.RecordBatch, cursor: Cursor) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 from psycopg import sql
 
-from postgres_consumer.columns import CLOSE_TIME, LEDGER, ROW, ROW_COLUMN, Column
-from postgres_consumer.errors import TableMismatchError
+from postgres_consumer.columns import ROW, ROW_COLUMN, Column
 from postgres_consumer.session import Connection, Session
+from stellar_arrow_client.errors import OutputMismatchError
+from stellar_arrow_client.request import LEDGER, TIME
 
 NAME_BYTES: Final = 63
 """PostgreSQL cuts longer names."""
@@ -26,7 +27,7 @@ class Table:
     """The name of a table.
 
     Raises:
-        TableMismatchError: it, or that of a partition of it, would be too long for PostgreSQL.
+        OutputMismatchError: it, or that of a partition of it, would be too long for PostgreSQL.
     """
 
     schema: str
@@ -34,7 +35,7 @@ class Table:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name.encode()) <= TABLE_NAME_BYTES:
-            raise TableMismatchError(
+            raise OutputMismatchError(
                 f"a table cannot be called {self.name[:80]!r}: the name must have 1 to {TABLE_NAME_BYTES} bytes; "
                 "choose another --table"
             )
@@ -78,7 +79,7 @@ class Table:
         )
         connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(self.identifier, sql.Literal(comment or None)))
         self._comment_on(connection, (*columns, ROW_COLUMN))
-        timely = [name for name in (LEDGER, CLOSE_TIME) if any(column.name == name for column in columns)]
+        timely = [name for name in (LEDGER, TIME) if any(column.name == name for column in columns)]
         connection.execute(
             sql.SQL("CREATE INDEX {} ON {} USING brin ({}) WITH (autosummarize = on)").format(
                 sql.Identifier(self._index_name("brin")),
@@ -173,6 +174,6 @@ class Partitions:
 
 def _definition(column: Column) -> sql.Composed:
     if len(column.name.encode()) > NAME_BYTES:
-        raise TableMismatchError(f"the name of the column {column.name[:80]} has more than {NAME_BYTES} bytes")
+        raise OutputMismatchError(f"the name of the column {column.name[:80]} has more than {NAME_BYTES} bytes")
     null = sql.SQL("" if column.nullable else " NOT NULL")
     return sql.SQL("{} {}{}").format(sql.Identifier(column.name), sql.SQL(column.type), null)

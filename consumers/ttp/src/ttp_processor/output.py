@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from stellar_arrow_client.client import Client
 from stellar_arrow_client.errors import ExitCode, IntegrityError
 from stellar_arrow_client.options import RunOptions
+from stellar_arrow_client.options import Selection as StreamSelection
+from stellar_arrow_client.planning import run_plans
 from stellar_arrow_client.request import StreamRequest
 from stellar_arrow_client.runner import Job, run, run_all
 from ttp_processor.columns import COLUMNS, STREAM
@@ -57,16 +59,19 @@ def write_parquet(
     from parquet_consumer.sink import ParquetSink
 
     partitioning = Partitioning.parse("hive")
-    wanted = StreamRequest(STREAM, start, end, None, condition)
-    [target] = plan_targets(client, Folder(output), [STREAM], wanted, partitioning)
-    with closing(Archive(target.storage)) as archive:
-        for part in target.missing:
-            sink = ParquetSink(archive, partitioning, FileOptions())
-            result = run(sink, client, part, options=options, checkpoint_seconds=checkpoint_seconds)
-            if result.exit_code:
-                return result.exit_code
-    print(target.storage.at(partitioning.glob))
-    return ExitCode.OK
+    wanted = StreamSelection(start, end, filter=condition)
+    targets = plan_targets(client, Folder(output), [STREAM], wanted, partitioning)
+    with closing(Archive(targets[0].storage)) as archive:
+        exit_code = run_plans(
+            targets,
+            client,
+            lambda _target, _stop: ParquetSink(archive, partitioning, FileOptions()),
+            options=options,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+    if not exit_code:
+        print(targets[0].output)
+    return exit_code
 
 
 def write_balances(
