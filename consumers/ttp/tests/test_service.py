@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import signal
 import socket
-import ssl
 import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pyarrow as pa
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from h2.config import H2Configuration
@@ -379,98 +372,6 @@ def test_metrics(upstream: FakeServer) -> None:
     assert "ttp_processor_reconnects_total 1.0" in page
     assert "ttp_processor_active_calls 0.0" in page
     assert "ttp_processor_server_reachable 1.0" in page
-
-
-class Authority:
-    """A made-up authority that makes certificates."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name = folder, name
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self.path = folder / f"{name}.pem"
-        self._write(self.path, self._sign(name, self._key, None))
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key for ``localhost``."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate, secret = self.folder / f"{name}-cert.pem", self.folder / f"{name}-key.pem"
-        self._write(certificate, self._sign(name, key, x509.SubjectAlternativeName([x509.DNSName("localhost")])))
-        secret.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return certificate, secret
-
-    def _sign(
-        self, name: str, key: ec.EllipticCurvePrivateKey, extension: x509.SubjectAlternativeName | None
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(_common_name(name))
-            .issuer_name(_common_name(self.name))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(extension is None, None), critical=True)
-        )
-        if extension is not None:
-            builder = builder.add_extension(extension, critical=False)
-        return builder.sign(self._key, hashes.SHA256())
-
-    @staticmethod
-    def _write(path: Path, certificate: x509.Certificate) -> None:
-        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-
-def _common_name(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def secure(address: str, roots: Path, pair: tuple[Path, Path] | None = None) -> grpc.Channel:
-    certificate, key = pair or (None, None)
-    credentials = grpc.ssl_channel_credentials(
-        roots.read_bytes(), key and key.read_bytes(), certificate and certificate.read_bytes()
-    )
-    return grpc.secure_channel(f"localhost:{address.rpartition(':')[2]}", credentials)
-
-
-def test_tls(upstream: FakeServer, tmp_path: Path) -> None:
-    servers, clients = Authority(tmp_path, "servers"), Authority(tmp_path, "clients")
-    certificate, key = servers.issue("server")
-    arguments = ("--tls-cert", certificate, "--tls-key", key)
-    with Processor(upstream.address, *arguments) as process:
-        with secure(process.address, servers.path) as channel:
-            assert list(call(channel, FIRST, 1010)) == expected(FIRST, 1010)
-        with socket.create_connection(("127.0.0.1", int(process.address.rpartition(":")[2]))) as plain:
-            plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            plain.settimeout(SECONDS)
-            assert b"HTTP" not in plain.recv(100)
-        assert "Traceback" not in str(process.said), "strangers fill the log"
-    with Processor(upstream.address, *arguments, "--tls-client-ca", clients.path) as process:
-        with secure(process.address, servers.path, clients.issue("known")) as channel:
-            assert list(call(channel, FIRST, 1010)) == expected(FIRST, 1010)
-        for pair in (None, servers.issue("unknown")):
-            with secure(process.address, servers.path, pair) as channel, pytest.raises(grpc.RpcError):
-                list(call(channel, FIRST, 1010, wait=False))
-        assert "Traceback" not in str(process.said), "strangers fill the log"
-
-
-def test_modern_tls_only(upstream: FakeServer, tmp_path: Path) -> None:
-    servers = Authority(tmp_path, "servers")
-    certificate, key = servers.issue("server")
-    with Processor(upstream.address, "--tls-cert", certificate, "--tls-key", key) as process:
-        context = ssl.create_default_context(cafile=str(servers.path))
-        context.set_alpn_protocols(["h2"])
-        port = int(process.address.rpartition(":")[2])
-        with (
-            socket.create_connection(("localhost", port)) as plain,
-            context.wrap_socket(plain, server_hostname="localhost") as wrapped,
-        ):
-            assert wrapped.selected_alpn_protocol() == "h2"
-            assert wrapped.version() in ("TLSv1.2", "TLSv1.3")
 
 
 def test_a_port_in_use_is_said(upstream: FakeServer) -> None:
