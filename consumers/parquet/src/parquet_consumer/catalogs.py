@@ -126,7 +126,11 @@ def _file_options(storage: Storage) -> dict[str, str]:
     """What the library must know to read and write the files; credentials come from the environment."""
     from parquet_consumer.buckets import Bucket
 
-    if not isinstance(storage, Bucket) or storage.address.kind != "s3":
+    if not isinstance(storage, Bucket):
+        return {}
+    if storage.address.kind == "az":
+        raise InvalidRequestError(f"--format iceberg cannot write to {storage}: give --format delta, or s3:// or gs://")
+    if storage.address.kind == "gs":
         return {}
     given = storage.address.options
     found = {
