@@ -6,6 +6,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,11 +166,17 @@ def test_a_database_that_cannot_be_reached(command, server: FakeServer) -> None:
 
 def test_another_writer_is_refused(command, reader, server: FakeServer, postgres: PostgresServer) -> None:
     """Also from another machine, and as long as a session of an earlier run is not decided."""
-    command(server.address, *RANGE)
-    for kind in (0, 1):
-        with psycopg.connect(postgres.url, autocommit=True) as other:
-            other.execute("SELECT pg_advisory_lock(hashtext(%s), %s)", (f"{reader.schema}.samples", kind))
-            said = command(server.address, 100, 120, *RANGE[2:], code=1).stderr
-            assert f"another process is writing into the table {reader.schema}.samples" in said
-    command(server.address, 100, 120, *RANGE[2:])
-    reader.check("samples", sample_table(100, 120))
+    kinds = {"samples": 0, "others": 1}
+    command(server.address, 100, 110, "--stream", ",".join(kinds))
+    arguments = {stream: (server.address, 100, 120, "--stream", stream) for stream in kinds}
+    with psycopg.connect(postgres.url, autocommit=True) as other, ExitStack() as stack:
+        for stream, kind in kinds.items():
+            other.execute("SELECT pg_advisory_lock(hashtext(%s), %s)", (f"{reader.schema}.{stream}", kind))
+        runs = {stream: stack.enter_context(command.start(*arguments[stream])) for stream in kinds}
+        for stream, process in runs.items():
+            _, said = process.communicate(timeout=120)
+            assert process.returncode == 1, said
+            assert f"another process is writing into the table {reader.schema}.{stream}" in said
+    for stream in kinds:
+        command(*arguments[stream])
+        reader.check(stream, sample_table(100, 120, stream=stream))
