@@ -1,6 +1,6 @@
 """How many rows a second consumers write, beside the bulk loaders of the same servers on the same Arrow data.
 
-    python benchmarks/consumers.py --sink postgres [--stream payments] [--rows 500000] [--rounds 3]
+    python benchmarks/consumers.py --sink postgres [--stream payments] [--rows 500000] [--raw] [--rounds 3]
 
 Each sink is a module ``consumers_NAME`` with a function ``ways(data)``: a context manager that starts the server and
 gives the ways to write into it, the consumer's first. The rows are in memory, so that only writing is measured. All
@@ -60,10 +60,11 @@ class Line:
 @click.option("--sink", "sinks", type=click.Choice(SINKS), multiple=True, default=SINKS, help="Repeatable.")
 @click.option("--stream", default="payments", help="Stream whose rows are written.")
 @click.option("--rows", type=click.IntRange(1), default=500_000, help="How many, at least.")
+@click.option("--raw", is_flag=True, help="With the columns of raw XDR, which no format makes much smaller.")
 @click.option("--rounds", type=click.IntRange(1), default=3, help="Times that everything is measured.")
-def main(sinks: tuple[str, ...], stream: str, rows: int, rounds: int) -> None:
+def main(sinks: tuple[str, ...], stream: str, rows: int, raw: bool, rounds: int) -> None:
     """Measure what consumers write."""
-    data = Data(stream, rows)
+    data = Data(stream, rows, raw)
     console = Console(width=110)
     title = f"{data.table.num_rows:,} rows of {stream}, {data.table.nbytes / 1e6:,.0f} MB as Arrow"
     for sink in sinks:

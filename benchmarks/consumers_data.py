@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from stellar_arrow_client import Cursor
 from stellar_arrow_source.ledgers.endpoint import open_source
-from stellar_arrow_source.tables import LedgerDecoder
+from stellar_arrow_source.tables import LedgerDecoder, find_stream
 
 LEDGERS: Final = 1500
 """Made ledgers; more rows are copies of these with the ledgers after them."""
@@ -34,15 +34,17 @@ class Data:
     Attributes:
         stream: its name.
         rows: how many at least.
+        raw: with the columns of raw XDR.
     """
 
     stream: str
     rows: int
+    raw: bool = False
 
     @cached_property
     def parts(self) -> list[Part]:
         """The rows in batches of :data:`BATCH_LEDGERS` ledgers, which follow each other without a gap."""
-        made = list(_decoded(self.stream))
+        made = list(_decoded(self.stream, self.raw))
         parts: list[Part] = []
         copy = have = 0
         while have < self.rows:
@@ -76,12 +78,13 @@ class Way:
     server_seconds: Callable[[], float] | None = None
 
 
-def _decoded(stream: str) -> Iterator[Part]:
+def _decoded(stream: str, raw_columns: bool) -> Iterator[Part]:
+    columns = [column.name for column in find_stream(stream).columns] if raw_columns else None
     with_source = open_source(f"synthetic://?ledgers={LEDGERS}")
     first = with_source.bounds().oldest
     assert first is not None
     raw = [ledger.xdr for ledger in with_source.ledgers(first, first + LEDGERS - 1, threading.Event())]
-    decoder = LedgerDecoder({stream: None}, passphrase=with_source.network_passphrase)
+    decoder = LedgerDecoder({stream: columns}, passphrase=with_source.network_passphrase)
     for at in range(0, LEDGERS, BATCH_LEDGERS):
         batch = decoder.decode(raw[at : at + BATCH_LEDGERS]).batches[stream]
         owned = pa.ipc.read_record_batch(batch.serialize(), batch.schema)  # the decoder uses its buffers again
