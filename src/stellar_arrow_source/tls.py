@@ -84,6 +84,13 @@ def read_authorities(file: Path) -> bytes:
         ) from None
 
 
+class TlsMaterial(NamedTuple):
+    """PEM certificates of the authorities to trust, and who one is; None = what the library takes, and nobody."""
+
+    authorities: bytes | None
+    identity: Identity | None
+
+
 @dataclass(frozen=True, slots=True)
 class SourceTls:
     """How ledger sources are spoken to over TLS.
@@ -122,6 +129,14 @@ class SourceTls:
             InvalidRequestError: the files cannot be used.
         """
         return read_identity(self.cert, self.key) if self.cert and self.key else None
+
+    def material(self) -> TlsMaterial:
+        """What the files hold now.
+
+        Raises:
+            InvalidRequestError: a file cannot be used.
+        """
+        return TlsMaterial(self.authorities(), self.identity())
 
     def context(self) -> ssl.SSLContext:
         """The same for sockets."""

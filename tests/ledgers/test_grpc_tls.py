@@ -197,3 +197,24 @@ def test_files_that_cannot_be_used(certificates: Certificates, tmp_path: Path) -
     for half in (["--tls-cert", str(certificates.server.cert)], ["--tls-client-ca", str(certificates.ours.own.cert)]):
         result = CliRunner().invoke(command, ["serve", "synthetic://", *half])
         assert result.exit_code == 2 or isinstance(result.exception, InvalidRequestError)
+
+
+def test_certificates_that_are_renewed_are_used_without_a_restart(certificates: Certificates, tmp_path: Path) -> None:
+    """A source is asked for a year, a certificate lasts for weeks."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    strange = certificates.others.sign("client")
+    with serving(certificates.server, certificates.ours.own.cert) as where:
+        for old, new in ((strange.cert, cert), (strange.key, key)):
+            new.write_bytes(old.read_bytes())
+        source = open_source(
+            f"grpcs://{where}", tls=SourceTls(certificates.ours.own.cert, cert, key), retry=RetryPolicy(attempts=2)
+        )
+        with pytest.raises(SourceUnavailableError, match="it may ask for another certificate"):
+            source.bounds()
+        cert.write_bytes(certificates.client.cert.read_bytes())
+        with pytest.raises(SourceUnavailableError):  # the key is still that of the other one
+            source.bounds()
+        key.write_bytes(certificates.client.key.read_bytes())
+        assert source.bounds().latest == 139
+        assert tuple(bytes(ledger.xdr) for ledger in source.ledgers(100, 139, NEVER)) == made(100, 139)
+        source.close()

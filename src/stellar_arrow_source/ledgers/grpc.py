@@ -20,7 +20,7 @@ from stellar_arrow_source.ledgers.source import POLL_SECONDS, Bounds, RawLedger,
 from stellar_arrow_source.ledgers.tally import RETRIES
 from stellar_arrow_source.ledgers.wire import decode_ledger, decode_range
 from stellar_arrow_source.sparing import Sparing
-from stellar_arrow_source.tls import SourceTls, tls_problem
+from stellar_arrow_source.tls import SourceTls, TlsMaterial, tls_problem
 
 SERVICE = "raw_ledger_service.RawLedgerService"
 MAX_MESSAGE = 256 << 20
@@ -58,16 +58,20 @@ class GrpcSource:
         self._has_range = True  # until the server says UNIMPLEMENTED
         self._failing = Sparing()
         self._answered = False  # so the two can speak with each other
-        self._channel = _connect(
-            target,
-            tls,
-            [
-                ("grpc.max_receive_message_length", MAX_MESSAGE),
-                ("grpc.initial_reconnect_backoff_ms", int(retry.initial * 1000)),
-                ("grpc.max_reconnect_backoff_ms", int(retry.maximum * 1000)),
-                ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
-            ],
-        )
+        self._connecting = threading.Lock()
+        self._material = None if tls is None else tls.material()
+        self._connect()
+
+    def _connect(self) -> None:
+        retry = self._retry
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.initial_reconnect_backoff_ms", int(retry.initial * 1000)),
+            ("grpc.max_reconnect_backoff_ms", int(retry.maximum * 1000)),
+            ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
+        ]
+        name = self._tls.name if self._tls else None
+        self._channel = _channel(self._target, self._material, name, options)
         self._range = self._channel.unary_unary(
             f"/{SERVICE}/GetLedgerRange",
             request_serializer=pb.GetLedgerRangeRequest.SerializeToString,
@@ -90,6 +94,8 @@ class GrpcSource:
         except grpc.RpcError as error:
             if error.code() in _TELLS_NOTHING:
                 return Bounds(None, None)
+            if error.code() == grpc.StatusCode.UNAVAILABLE and self._renew():
+                return self.bounds()
             raise self._unavailable(error) from error
         except ValueError as error:
             raise self._no_message(error) from error
@@ -123,6 +129,22 @@ class GrpcSource:
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
+
+    def _renew(self) -> bool:
+        """Connect anew if the files of certificates have changed: what they held may have expired."""
+        if self._tls is None:
+            return False
+        with self._connecting:
+            try:
+                material = self._tls.material()
+            except InvalidRequestError:
+                return False  # one has been replaced, but not the other yet
+            if material == self._material:
+                return False
+            self._material = material
+            self._connect()  # calls in flight keep the old connection as long as they last
+        _log.info("%s is spoken to with certificates that have changed", self.endpoint)
+        return True
 
     def _attempt(self, start: int, end: int | None, size: PageSize, stop: threading.Event) -> Iterator[RawLedger]:
         """Ledgers from ``start`` until the range is done, the stream ends or a call fails."""
@@ -191,6 +213,8 @@ class GrpcSource:
         code = error.code()
         if code == grpc.StatusCode.UNIMPLEMENTED and self._has_range:
             self._has_range = False
+            return
+        if code == grpc.StatusCode.UNAVAILABLE and self._renew():
             return
         if (refusal := _REFUSALS.get(code)) is not None:
             raise refusal(f"{self.endpoint} refuses ledger {expected}: {error.details()}") from error
@@ -272,13 +296,15 @@ _TELLS_NOTHING = {
 }
 
 
-def _connect(target: str, tls: SourceTls | None, options: list[tuple[str, Any]]) -> grpc.Channel:
-    if tls is None:
+def _channel(
+    target: str, material: TlsMaterial | None, name: str | None, options: list[tuple[str, Any]]
+) -> grpc.Channel:
+    if material is None:
         return grpc.insecure_channel(target, options)
-    chain, key = tls.identity() or (None, None)
-    if tls.name is not None:
-        options = [*options, ("grpc.ssl_target_name_override", tls.name)]
-    return grpc.secure_channel(target, grpc.ssl_channel_credentials(tls.authorities(), key, chain), options)
+    chain, key = material.identity or (None, None)
+    if name is not None:
+        options = [*options, ("grpc.ssl_target_name_override", name)]
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(material.authorities, key, chain), options)
 
 
 def _cancel_when(stop: threading.Event, call: grpc.Call) -> None:
