@@ -91,7 +91,7 @@ def test_commands_beside_another(bash: Terminal) -> None:
     bash.line("parquet-consumer verify --log-f", "--log-format ")
     bash.line("kafka-consumer sch", "schema ")
     bash.line("kafka-consumer schema --enc", "--encoding ")
-    bash.line("kafka-consumer schema localhost:1 out --encoding a", "av")
+    bash.line("kafka-consumer schema localhost:1 out --encoding av", "avro ")
     bash.line("elasticsearch-consumer dash", "dashboard ")
     bash.line("elasticsearch-consumer --stream payments dash", "dash")
 
