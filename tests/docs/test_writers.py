@@ -137,7 +137,7 @@ def test_elasticsearch(source: Newcomer, rows: dict[str, int], search: OpenSearc
 
     [once, several, dashboard] = page_of("elasticsearch", "shell")
     assert source.run(once) == "stellar-payments\n"
-    streams = ["payments", "ttp_events", "trades", "effects"]
+    streams = ["payments", "ttp_events", "trades", "ledgers"]
     assert source.run(several).split() == [f"stellar-{stream}" for stream in streams]
     assert 0 < count("payments") < rows["payments"]
     assert all(map(count, streams))
@@ -154,6 +154,7 @@ def test_several_servers(section: str, rows: dict[str, int], tmp_path: Path) -> 
     """The servers that do not exist are passed over."""
     newcomer = Newcomer(tmp_path)
     newcomer.places = {"/data/pubnet": MADE_UP, "s3://bucket/ledgers": MADE_UP, "10.0.0.1": "127.0.0.1"}
+    newcomer.places["--workers 4"] = "--workers 2"  # each costs as much as a server when it starts
     newcomer.places |= {f"10.0.0.{host}:8815": f"127.0.0.1:{host}" for host in (2, 3)}
     [serve] = blocks.of(section, "background", SCALING)
     with newcomer.running(serve):
