@@ -13,10 +13,8 @@ import time
 import types
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import obstore
 import pyarrow as pa
@@ -38,21 +36,9 @@ from parquet_consumer.upkeep import faults, prune
 from stellar_arrow_client.errors import IntegrityError, StellarArrowError, UnavailableError
 from stellar_arrow_client.object_storage import ObjectAddress
 from stellar_arrow_client.request import Cursor, StreamRequest
-from tests.support.cloud_storage import azure, azure_executable
 from tests.support.object_storage import BUCKET, S3Server, requires_s3
 
 pytestmark = requires_s3
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    try:
-        server.create_buckets()
-        yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture
@@ -389,35 +375,3 @@ def test_a_lease_that_is_damaged_expires_too(bucket: Bucket, monkeypatch: pytest
     obstore.put(bucket.store, LOCK_NAME, b"[" * 10_000)
     with bucket.locked():
         pass
-
-
-@pytest.mark.skipif(azure_executable() is None, reason="no Azure server: run scripts/test-servers")
-def test_azure(tmp_path: Path, payments, monkeypatch: pytest.MonkeyPatch) -> None:
-    with azure(tmp_path) as cloud:
-        for name, value in cloud.environment.items():
-            monkeypatch.setenv(name, value)
-        bucket = Bucket(ObjectAddress.parse(cloud.endpoint("archive")))
-        stale, sink = writer(bucket, payments, 100, 140)
-        payments.feed(sink, 100, 110)
-        sink.checkpoint()
-        with pytest.raises(StellarArrowError, match="another process is writing to az://private/archive"):
-            Archive(bucket)
-        obstore.delete(bucket.store, LOCK_NAME)
-        write(bucket, payments, 100, 130)
-        payments.feed(sink, 111, 111)
-        with pytest.raises(ArchiveError, match="another process has begun to write"):
-            sink.checkpoint()
-        sink.close(complete=False)
-        stale.close()
-        batch = noise(3 * PART_BYTES // 1024, 7)
-        large = Bucket(ObjectAddress.parse(cloud.endpoint("large")))
-        archive = Archive(large)
-        sink = ParquetSink(archive, Partitioning.parse("none"), FileOptions())
-        sink.open(batch.schema, StreamRequest("noise", 7, 7))
-        sink.write(batch, Cursor(7, 7))
-        sink.close()
-        archive.close()
-        assert list(faults(large)) == []
-        write(bucket, payments, 100, 140)
-        assert read(bucket).equals(payments.table(range(100, 141)).replace_schema_metadata(None))
-        assert list(faults(bucket)) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +16,15 @@ from stellar_arrow_client.testing.conformance import ConsumerConformance, Consum
 from stellar_arrow_client.testing.trial import FIRST, LAST, METERED, Trial
 from tests.support.lake import Place
 from tests.support.object_storage import S3Server, requires_s3
+
+IMPATIENT = """
+from parquet_consumer.cli import main
+from stellar_arrow_client import object_storage
+
+object_storage._FIRST_WAIT, object_storage._LONGEST_WAIT = 0.01, 0.2
+main()
+"""
+"""The command, which makes requests again as often as ever, but sooner."""
 
 
 class Parquet(ConsumerUnderTest):
@@ -38,13 +47,15 @@ class InBucket(Parquet):
 
     s3: S3Server | None = None
     env: Mapping[str, str] = {}
+    impatient = False
 
     def place(self, output: Path) -> Place:
         return Place(output.parent, self.s3, output.parent.name)
 
     def command(self, server: str, output: Path, start: int, end: int | None) -> Sequence[str]:
         program, address, _, *rest = super().command(server, output, start, end)
-        return [program, address, self.place(output).output, *rest]
+        run = [sys.executable, "-c", IMPATIENT] if self.impatient else [program]
+        return [*run, address, self.place(output).output, *rest]
 
     def read(self, output: Path) -> pa.Table:
         found = self.place(output).read("parquet", self.stream)
@@ -61,25 +72,20 @@ class TestConformanceInBucket(ConsumerConformance):
     test_server_that_cannot_be_reached = test_server_restart = test_broken_connections = None
     test_metrics_and_log = test_standstill = test_split_ledgers = test_many_small_batches = None
 
-    @pytest.fixture(scope="class", autouse=True)
-    def s3(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-        server = S3Server(tmp_path_factory.mktemp("s3"))
-        server.start()
-        try:
-            server.create_buckets()
-            self.consumer.s3, self.consumer.env = server, server.environment
-            yield server
-        finally:
-            server.kill()
+    @pytest.fixture(autouse=True)
+    def server_of_objects(self, s3: S3Server) -> None:
+        self.consumer.s3, self.consumer.env = s3, s3.environment
 
-    def test_sink_that_fails(self, trial: Trial, s3: S3Server) -> None:
+    def test_sink_that_fails(self, trial: Trial, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
         """The storage is away for longer than requests are repeated; what then lacks is fetched when it is back."""
         trial.server.ledgers_per_batch, trial.server.delay = 5, 0.05
+        monkeypatch.setattr(self.consumer, "impatient", True)
         with trial.start(FIRST, LAST, *METERED) as run:
             run.wait_for_batches(8)
             s3.kill()
             assert run.process.wait(120) == ExitCode.UNAVAILABLE, run.said()
         s3.start()
+        monkeypatch.undo()
         trial.server.delay = 0
         trial.run(FIRST, LAST)
         trial.check(FIRST, LAST)

@@ -10,8 +10,9 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,17 +37,6 @@ PACKAGES = {"parquet": "pyarrow", "delta": "deltalake", "iceberg": "pyiceberg", 
 OFTEN = ("--interval", "0.002", "--max-file-size", "40KB")
 TROUBLES = ("nothing", "cut", "restart")
 CORPUS = {"parquet": "transactions", "delta": "operations", "iceberg": "effects", "rest": "ttp_events"}
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    try:
-        server.create_buckets()
-        yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +73,13 @@ class Trials:
         to = [server.address, self.place.output, first, last]
         return [*to, "--stream", stream, "--format", self.form, *catalog, "--log-level", "warning"]
 
-    def kill(self, server: FakeServer, *arguments: object, batches: int, trouble: str) -> None:
-        """Start, let it come some batches, make trouble, kill it."""
+    def kill(self, *arguments: object, ready: Callable[[], bool], trouble: str) -> None:
+        """Start, let it come so far, make trouble, kill it."""
         with self.command.start(*arguments) as process:
-            server.wait_for_batches(server.batches + batches, 60)
+            deadline = time.monotonic() + 60
+            while process.poll() is None and not ready():
+                assert time.monotonic() < deadline, "it does not come so far"
+                time.sleep(0.02)
             time.sleep(self.chance.random() * 0.3)
             self.break_servers(trouble)
             if trouble == "cut":
@@ -140,11 +133,16 @@ def endure(trials: Trials, table: pa.Table, first: int, last: int, monkeypatch) 
     at_once = max(1, (last - first + 1) // (KILLS * 100))
     with FakeServer({stream: table}, first, last, ledgers_per_batch=at_once, delay=0.02) as server:
         arguments = trials.arguments(server, stream, first, last)
-        batches = (last - first + 1) // at_once
-        for number in range(KILLS):
-            wanted = trials.chance.randrange(1, batches // (2 * (KILLS + 1)))
-            trials.kill(server, *arguments, *OFTEN, batches=wanted, trouble=TROUBLES[number % 3])
-            trials.resumed_at.update(last for _, last in trials.covered(stream, monkeypatch))
+        covered = partial(trials.covered, stream, monkeypatch)
+        for number, batches in enumerate(server.stages(KILLS)):
+            wanted, sent, held = trials.chance.randrange(1, batches), server.batches, covered()
+
+            def ready() -> bool:
+                """When something more has been recorded, at times before that."""
+                return server.batches >= sent + wanted if number % 4 == 3 else covered() != held  # noqa: B023
+
+            trials.kill(*arguments, *OFTEN, ready=ready, trouble=TROUBLES[number % 3])
+            trials.resumed_at.update(last for _, last in covered())
         server.delay, server.ledgers_per_batch = 0, 250
         trials.command(*arguments)
         trials.command("verify", trials.place.output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -32,17 +31,6 @@ from tests.support.object_storage import S3Server, requires_s3
 
 FIRST, LAST = 1000, 1100
 FORMATS = ("delta", "iceberg")
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    try:
-        server.create_buckets()
-        yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(params=FORMATS)

@@ -117,6 +117,17 @@ class FakeServer:
             self.tables[stream] = pa.concat_tables([self.tables[stream], rows])
         self.last = last
 
+    def stages(self, count: int) -> Iterator[int]:
+        """Let ledgers close in ``count`` steps and a last one; each gives how many batches of a stream that is.
+
+        A client that is to be stopped in a step cannot come to the end before, however slow the test is.
+        """
+        last, batches = self.last, (self.last - self.first + 1) // self.ledgers_per_batch // (count + 1)
+        for number in range(1, count + 1):
+            self.last = self.first + number * batches * self.ledgers_per_batch - 1
+            yield batches
+        self.last = last
+
     def wait_for_batches(self, count: int, timeout: float = 30.0) -> None:
         """Return when ``count`` batches with news were sent in all.
 
