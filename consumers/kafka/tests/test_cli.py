@@ -18,16 +18,6 @@ TABLE = sample_table(FIRST, LAST)
 
 
 @pytest.fixture
-def topic(template: str) -> str:
-    return topic_of(template, TABLE)
-
-
-@pytest.fixture
-def options(template: str) -> tuple[str, ...]:
-    return ("--stream", "samples", "--topic-template", template)
-
-
-@pytest.fixture
 def nowhere() -> Command:
     """Brokers that are never contacted."""
     return Command("localhost:1")

@@ -23,16 +23,6 @@ from tests.support.kafka import KafkaServer
 TABLE = sample_table(FIRST, LAST)
 
 
-@pytest.fixture
-def topic(template: str) -> str:
-    return topic_of(template, TABLE)
-
-
-@pytest.fixture
-def options(template: str) -> tuple[str, ...]:
-    return ("--stream", "samples", "--topic-template", template)
-
-
 def test_keys_partitions_and_headers(kafka, command, server, topic, options) -> None:
     command(server.address, FIRST, LAST, *options, "--partitions", 3, "--key", "source_account")
     records = check_topic(kafka.address, topic, "json", TABLE)
