@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from importlib.util import find_spec
@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import urllib3
 
+from tests.support.gcs_uploads import xml_uploads
 from tests.support.proxy import CuttableProxy
 
 PRIVATE, PUBLIC = "private", "public"
@@ -76,10 +77,15 @@ def azure_executable() -> str | None:
 
 
 @contextmanager
-def gcs(folder: Path) -> Iterator[Cloud]:
-    """fake-gcs-server; its files are in memory."""
+def gcs(folder: Path, *, writable: bool = False) -> Iterator[Cloud]:
+    """fake-gcs-server; its files are in memory.
+
+    Args:
+        writable: also for libraries that write in the form of the XML API.
+    """
     port = _free_port()
-    with CuttableProxy(port) as network:
+    with ExitStack() as stack:
+        network = stack.enter_context(CuttableProxy(stack.enter_context(xml_uploads(port)) if writable else port))
         here = f"127.0.0.1:{network.port}"  # the server answers to this name alone
         command = [
             str(gcs_executable()), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory",
