@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -55,6 +57,27 @@ def test_all_ledgers_of_the_corpus(command) -> None:
     for stream in streams:
         check(command, stream, tables[stream])
     assert max(tables["ttp_events"].column("amount").drop_null().to_pylist()) == 2**63 - 1
+
+
+def test_exact_sums(command) -> None:
+    """The request of the README adds up what the server's own sums cannot."""
+    tables = made_tables(["ttp_events"], FIRST, LAST)
+    with FakeServer(tables, FIRST, LAST) as server:
+        command(server.address, FIRST, LAST, "--stream", "ttp_events", "--index-ledgers", 20)
+    command.search.ask("POST", f"/{command.prefix}-ttp_events/_refresh")
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    [request] = re.findall(r"POST /stellar-ttp_events/_search\n(.*?)```", text, re.DOTALL)
+    body = json.loads(request)
+    amounts: dict[str | None, list[int]] = {}
+    for row in tables["ttp_events"].select(["asset_code", "amount"]).to_pylist():
+        amounts.setdefault(row["asset_code"], []).append(int(row["amount"] or 0))
+    assert len(amounts) > 2
+    assert sum(amounts[None]) > 2**64
+    for code, values in amounts.items():
+        has_no_code = {"bool": {"must_not": {"exists": {"field": "asset_code"}}}}
+        body["query"] = has_no_code if code is None else {"term": {"asset_code": code}}
+        found = command.search.ask("POST", f"/{command.prefix}-ttp_events/_search", body)
+        assert int(found["aggregations"]["total"]["value"]) == sum(values)
 
 
 LIMITS = {
