@@ -68,14 +68,13 @@ def test_kills_over_the_corpus(command) -> None:
 def kill(command: Command, slow: FakeServer, tables: dict[str, pa.Table], first: int, last: int) -> None:
     """Spread over start, bulk requests and checkpoints by a seeded chance."""
     chance = random.Random(53312000)
-    batches = len(STREAMS) * (last - first + 1) // slow.ledgers_per_batch
     held = set()
-    for number in range(KILLS):
+    for number, batches in enumerate(slow.stages(KILLS)):
         with command.start(slow.address, first, last, *OFTEN) as process:
             if number % 4 == 3:  # while it begins
                 time.sleep(chance.random() * 1.5)
             else:
-                slow.wait_for_batches(slow.batches + chance.randrange(1, batches // (2 * (KILLS + 1))), SECONDS)
+                slow.wait_for_batches(slow.batches + chance.randrange(1, batches), SECONDS)
                 time.sleep(chance.random() * 0.1)
             process.kill()
             _, said = process.communicate(timeout=SECONDS)

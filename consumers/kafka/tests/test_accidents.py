@@ -27,7 +27,7 @@ from consumers.kafka.tests.support import Command, check_topic, read_topic, topi
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import FakeServer
 from tests.support.corpus import requires_corpus
-from tests.support.kafka import KafkaServer, kafka_server
+from tests.support.kafka import KafkaServer
 from tests.support.made_tables import corpus_tables, made_tables
 
 KILLS = int(os.environ.get("KAFKA_CONSUMER_TEST_KILLS", "3"))
@@ -48,13 +48,6 @@ def tables() -> dict[str, pa.Table]:
 def slow(tables) -> Iterator[FakeServer]:
     """A server that leaves time for accidents."""
     with FakeServer(tables, FIRST, LAST, ledgers_per_batch=4, delay=0.005) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def broken() -> Iterator[KafkaServer]:
-    """A broker that tests may stop."""
-    with kafka_server() as server:
         yield server
 
 
@@ -99,11 +92,10 @@ def _kill(command: Command, slow: FakeServer, tables: dict[str, pa.Table], templ
     """Spread over start, stream and commit by a seeded chance."""
     chance = random.Random(53312000)
     options = (*OFTEN, "--topic-template", template, "--encoding", "avro", "--partitions", 3, "--key", "asset_code")
-    batches = len(STREAMS) * len(ledgers) // slow.ledgers_per_batch
     met = set()
-    for _ in range(KILLS):
+    for batches in slow.stages(KILLS):
         with command.start(slow.address, ledgers[0], ledgers[-1], *options) as process:
-            slow.wait_for_batches(slow.batches + chance.randrange(1, batches // (2 * (KILLS + 1))), SECONDS)
+            slow.wait_for_batches(slow.batches + chance.randrange(1, batches), SECONDS)
             time.sleep(chance.random() * 0.05)
             process.kill()
             _, said = process.communicate(timeout=SECONDS)
@@ -116,17 +108,16 @@ def _kill(command: Command, slow: FakeServer, tables: dict[str, pa.Table], templ
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["restart", "crash"])
-def test_restarts_of_the_broker(broken, slow, tables, template, crash) -> None:
-    command = Command(broken.address)
+def test_restarts_of_the_broker(kafka, command, slow, tables, template, crash) -> None:
     with command.start(slow.address, FIRST, LAST, *OFTEN, "--topic-template", template) as process:
         slow.wait_for_batches(slow.batches + 40, SECONDS)
-        broken.stop(crash=crash)
+        kafka.stop(crash=crash)
         time.sleep(0.5)
-        broken.start()
+        kafka.start()
         slow.delay = 0
         _, said = process.communicate(timeout=3 * SECONDS)
     assert process.returncode == 0, said
-    check(broken.address, template, "json", tables)
+    check(kafka.address, template, "json", tables)
 
 
 def test_cuts_of_the_network(kafka, slow, tables, template) -> None:
