@@ -19,7 +19,7 @@ from parquet_consumer.sink import ParquetSink
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import FakeServer, sample_table
 from tests.support import consumers as support
-from tests.support.object_storage import S3Server
+from tests.support.object_storage import S3Server, s3_server
 
 FIRST_CLOSE = datetime(2024, 8, 30, 23, 59, 0, tzinfo=UTC)
 SECONDS_PER_LEDGER = 5
@@ -112,13 +112,8 @@ def archive_range(tmp_path: Path, payments: Payments) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One server for all tests of a run; each has a prefix of its own. Who stops it starts it again."""
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    try:
-        server.create_buckets()
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
-    finally:
-        server.kill()
 
 
 class Command(support.Command):
