@@ -103,6 +103,21 @@ def test_a_damaged_ledger_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ledger 2: the ledger hash should be" in report["source"].message
 
 
+def test_each_of_several_equal_sources_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "ANSWER_SECONDS", 20.0)
+    Store(tmp_path / "store").write(2, made(2, 4))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hung = f"127.0.0.1:{silent.getsockname()[1]}"
+        endpoints = f"{tmp_path / 'store'}, {tmp_path / 'absent'}, {hung}"
+        told = list(source.source(ServerConfig(source_endpoint=endpoints)))
+    assert [finding.status for finding in told if finding.check == "source"] == ["ok"]
+    equal = [finding for finding in told if finding.check == "equal source"]
+    assert [finding.status for finding in equal] == ["ok", "warn", "warn"]
+    assert equal[0].message.endswith("has ledgers up to 4")
+    assert "absent" in equal[1].message
+    assert equal[2].message == f"{hung} does not answer"
+
+
 def test_a_source_that_hangs_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = threading.Event()
     monkeypatch.setattr(source, "open_source", lambda *_, **__: OneLedger(b"", answers))

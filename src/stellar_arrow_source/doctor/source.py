@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from stellar_arrow_client.errors import StellarArrowError
 from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.doctor.findings import Finding, fail, look, ok, warn
 from stellar_arrow_source.ledgers.endpoint import open_source, without_credentials
 from stellar_arrow_source.ledgers.header import ledger_close_time
+from stellar_arrow_source.ledgers.members import begin
 from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger, RetryPolicy
 from stellar_arrow_source.ledgers.verify import Verifier
 from stellar_arrow_source.networks import KNOWN_NETWORKS, network_name
@@ -48,6 +51,29 @@ def source(config: ServerConfig) -> Iterator[Finding]:
     if asking.is_alive():
         fix = "look whether it runs and whether the network lets through what is asked of it"
         yield fail("source", f"{where} has not answered all questions within {ANSWER_SECONDS:.0f} seconds", fix)
+    for endpoints in (config.endpoint, config.live or ""):
+        if "," in endpoints:
+            yield from _equal_sources(endpoints.split(","), config)
+
+
+def _equal_sources(endpoints: Sequence[str], config: ServerConfig) -> Iterator[Finding]:
+    """Each by itself: the server uses what is there, so nobody would notice that there is less to go on with."""
+    asked = [(without_credentials(one), begin(partial(_newest_of, one.strip(), config), "doctor")) for one in endpoints]
+    deadline = time.monotonic() + ANSWER_SECONDS / 2
+    for where, answer in asked:
+        try:
+            latest = answer.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            yield warn("equal source", f"{where} does not answer", "look whether it runs, or leave it out")
+        except StellarArrowError as error:
+            yield warn("equal source", str(error), "look whether it runs, or leave it out")
+        else:
+            yield ok("equal source", f"{where} has ledgers up to {latest or 'an unknown one'}")
+
+
+def _newest_of(endpoint: str, config: ServerConfig) -> int | None:
+    with closing(open_source(endpoint, passphrase=config.passphrase, retry=_RETRY, tls=config.source_tls)) as opened:
+        return opened.bounds().latest
 
 
 def _answers(config: ServerConfig, stop: threading.Event) -> Iterator[Finding]:

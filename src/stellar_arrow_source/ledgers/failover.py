@@ -117,8 +117,9 @@ class Failover:
                 self._move_on(at, self._others(at)[0], str(error))
                 if away == len(self._members):
                     raise self._none_left() from error
-            if last is before:
-                patience = min(2 * patience, _LONGEST * self._silence)
+            else:
+                if last is before:  # it gave none
+                    patience = min(2 * patience, _LONGEST * self._silence)
 
     def close(self) -> None:
         """Close all."""
