@@ -253,3 +253,38 @@ def test_a_closed_store_is_an_expected_error(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StellarArrowError, match="closed"):
         read(store, 8, 9)
+
+
+class BrokenFolder(LocalFolder):
+    """One that, until ``mend``, cannot read its first file, and tries its second one for long before it says so."""
+
+    def __init__(self, path: Path, first: str) -> None:
+        super().__init__(path)
+        self._first, self.broken = first, True
+        self.trying, self.given_up = threading.Event(), threading.Event()
+
+    def read(self, path: str, limit: int) -> bytes | memoryview | None:
+        if self.broken and path.endswith(".zst"):
+            if self._first in path:
+                assert self.trying.wait(30)
+            else:
+                self.trying.set()
+                assert self.given_up.wait(30)
+            raise SourceUnavailableError(f"cannot read {path}")
+        return super().read(path, limit)
+
+
+def test_who_tries_again_does_not_share_the_end_of_tries_that_fail(tmp_path: Path) -> None:
+    ledgers = made(64, 67)
+    Store(tmp_path).write(64, ledgers)
+    folder = BrokenFolder(tmp_path, "--64.xdr")
+    store = GalexieStore(folder, endpoint=str(tmp_path))
+    with pytest.raises(SourceUnavailableError, match=r"--64\.xdr"):
+        read(store, 64, 67)
+    folder.broken = False
+    try:
+        assert read(store, 64, 67) == ledgers
+    finally:
+        folder.given_up.set()
+    assert read(store, 64, 67) == ledgers
+    store.close()

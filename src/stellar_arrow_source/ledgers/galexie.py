@@ -114,6 +114,9 @@ class GalexieStore:
                 batch = reading.result()
             except CancelledError:
                 raise self._closed() from None
+            except SourceUnavailableError:
+                self._forget_unread()
+                raise
             if batch is None:
                 self._wait(start, stop)
                 ahead.clear()
@@ -233,12 +236,19 @@ class GalexieStore:
         future.add_done_callback(lambda done: self._account(batch.first, done))
         return future
 
+    def _forget_unread(self) -> None:
+        """Who tries again reads anew: what is on its way still has tried for as long as what has just failed."""
+        with self._lock:
+            for key in [key for key, reading in self._cache.items() if not reading.done()]:
+                del self._cache[key]
+
     def _account(self, key: int, done: _Reading) -> None:
         """Keep the cache within its bytes; what could not be read is not kept."""
         with self._lock:
+            if self._cache.get(key) is not done:
+                return
             if done.cancelled() or done.exception() is not None or done.result() is None:
-                if self._cache.get(key) is done:
-                    del self._cache[key]
+                del self._cache[key]
                 return
             self._cached_bytes += _size(done)
             while self._cached_bytes > _CACHE_BYTES and self._cache:
