@@ -19,7 +19,7 @@ from parquet_consumer.manifest import EmptyRecord
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
 from parquet_consumer.table_types import table_schema, to_table
-from parquet_consumer.tables import Table
+from parquet_consumer.tables import ConflictError, Table
 from parquet_consumer.upkeep import table_faults
 
 from stellar_arrow_client.errors import OutputMismatchError
@@ -166,6 +166,33 @@ def test_a_commit_whose_answer_is_lost(lake: Lake, monkeypatch: pytest.MonkeyPat
         lake.write(rows, FIRST, LAST, archive=archive)
     archive.close()
     assert lost
+    lake.check(rows)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConflictError("version 3 is taken"), "others keep changing it .version 3 is taken.; try again"),
+        (PermissionError(13, "Permission denied"), "(?i)permission denied"),
+    ],
+)
+def test_why_nothing_can_be_committed_is_said(
+    folder: Place, form: str, error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, rows = Lake(folder, form), sample_table(FIRST, LAST)
+    lake.write(rows, FIRST, FIRST + 19)
+    archive = lake.open()
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(archive.records), "_commit", refuse)
+        with pytest.raises(ArchiveError, match=said):
+            lake.write(rows, FIRST, LAST, archive=archive)
+    archive.close()
+    lake.write(rows, FIRST, LAST)
     lake.check(rows)
 
 

@@ -61,7 +61,7 @@ def open_catalog(address: str, storage: Storage) -> Any:
         if kind == "sqlite":
             Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         return _patient(load_catalog(_CATALOG, type=_KINDS[kind], uri=address, **properties))
-    except Exception as error:
+    except Exception as error:  # every kind of catalog has errors of its own, and says nowhere which
         raise _failure(address, error) from error
 
 

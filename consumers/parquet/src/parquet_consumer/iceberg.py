@@ -224,7 +224,7 @@ class Iceberg(Table):
                         last = batch["ledger_sequence"][-1].as_py()
             assert writer is not None, "a file of a table has rows"
             record, _ = writer.complete(last, unique=True)
-        except BaseException:
+        except BaseException:  # whatever ends it, a part of a file must not stay
             if writer is not None:
                 writer.abort()
             raise

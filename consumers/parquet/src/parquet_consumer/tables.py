@@ -220,10 +220,13 @@ class Table(ABC):
                         raise ArchiveError(
                             f"another process has begun to write to {self.place}; this one must end"
                         ) from error
-                    if attempt == _ATTEMPTS - 1:
-                        raise ArchiveError(
-                            f"cannot record in {self.place}: others keep changing it; try again"
-                        ) from error
+                    if attempt < _ATTEMPTS - 1:
+                        continue
+                    if isinstance(error, OSError):
+                        raise
+                    raise ArchiveError(
+                        f"cannot record in {self.place}: others keep changing it ({error}); try again"
+                    ) from error
                 else:
                     self._reload()
                     return
