@@ -82,7 +82,7 @@ def test_the_server_is_told_by_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
         told.append(mode)
         raise SystemExit(0)
 
-    monkeypatch.setattr("stellar_arrow_source.flight.backend.ledger_tables", note)
+    monkeypatch.setattr("stellar_arrow_source.flight.process.ledger_tables", note)
     CliRunner().invoke(command, ["--mock-data", "--ttp-mode", "unified"])
     CliRunner().invoke(command, ["--mock-data"], env={"TTP_MODE": "derived"})
     CliRunner().invoke(command, ["--mock-data"])
