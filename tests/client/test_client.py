@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import json
 import logging
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -262,9 +261,19 @@ time.sleep(600)
 
 def test_a_server_that_is_killed_again_and_again() -> None:
     def serve(port: int) -> tuple[subprocess.Popen[str], int]:
-        process = subprocess.Popen([sys.executable, "-c", _SERVE, str(port)], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        return process, int(process.stdout.readline())
+        for _ in range(20):  # others on this machine may hold the port for a moment
+            process = subprocess.Popen([sys.executable, "-c", _SERVE, str(port)], stdout=subprocess.PIPE, text=True)
+            assert process.stdout is not None
+            if answer := process.stdout.readline():
+                return process, int(answer)
+            end(process)
+        pytest.fail(f"no server could be started on port {port}")
+
+    def end(process: subprocess.Popen[str]) -> None:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
     process, port = serve(0)
     batches, kills = [], 0
@@ -274,12 +283,10 @@ def test_a_server_that_is_killed_again_and_again() -> None:
                 batches.append(batch)
                 if cursor.last // 70 > kills:
                     kills += 1
-                    process.send_signal(signal.SIGKILL)
-                    process.communicate()
+                    end(process)
                     process, port = serve(port)
     finally:
-        process.kill()
-        process.communicate()
+        end(process)
     assert kills == 4
     assert stellar_arrow_client.client.pa.Table.from_batches(batches).equals(sample_table(1, 300))
 

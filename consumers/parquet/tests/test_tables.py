@@ -11,8 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from parquet_consumer import tables
 from parquet_consumer.archive import Archive
-from parquet_consumer.errors import ArchiveError
+from parquet_consumer.errors import ArchiveError, StorageUnavailableError
 from parquet_consumer.files import FileOptions
 from parquet_consumer.formats import Format, find_archives
 from parquet_consumer.manifest import EmptyRecord
@@ -175,6 +176,7 @@ def test_a_commit_whose_answer_is_lost(lake: Lake, monkeypatch: pytest.MonkeyPat
     [
         (ConflictError("version 3 is taken"), "others keep changing it .version 3 is taken.; try again"),
         (PermissionError(13, "Permission denied"), "(?i)permission denied"),
+        (StorageUnavailableError("the catalog answers 503"), "the catalog answers 503"),
     ],
 )
 def test_why_nothing_can_be_committed_is_said(
@@ -189,7 +191,8 @@ def test_why_nothing_can_be_committed_is_said(
 
     with monkeypatch.context() as patch:
         patch.setattr(type(archive.records), "_commit", refuse)
-        with pytest.raises(ArchiveError, match=said):
+        patch.setattr(tables, "_LONGEST_WAIT", 0)
+        with pytest.raises((ArchiveError, StorageUnavailableError), match=said):
             lake.write(rows, FIRST, LAST, archive=archive)
     archive.close()
     lake.write(rows, FIRST, LAST)

@@ -109,8 +109,7 @@ class Iceberg(Table):
         self._sync()
 
     def _commit(self, change: Change) -> None:
-        from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException, RESTError
-        from sqlalchemy.exc import SQLAlchemyError
+        from pyiceberg.exceptions import CommitFailedException
 
         ranges = list(self.covered)
         described = {}
@@ -120,14 +119,14 @@ class Iceberg(Table):
             described = {_LEDGERS: "{}-{}".format(*change.covers)}
         covered = ",".join(f"{first}-{last}" for first, last in ranges)
         try:
-            with self._table.transaction() as transaction:
+            with catalog_errors(self._address), self._table.transaction() as transaction:
                 transaction.set_properties({_LEDGERS: covered, _COMMIT: str(change.token)})
                 if change.file is None:
                     transaction.update_snapshot(described).fast_append().commit()
                 else:
                     path = f"{_location(self.storage)}/{change.file[0].path}"
                     transaction.add_files([path], described, check_duplicate_files=False)
-        except (CommitFailedException, CommitStateUnknownException, RESTError, SQLAlchemyError) as error:
+        except CommitFailedException as error:
             raise ConflictError(first_line(error)) from error
         self._sync()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, storage_errors
+from parquet_consumer.errors import ArchiveError, ArchiveIntegrityError, StorageUnavailableError, storage_errors
 from parquet_consumer.formats import write_sign
 from parquet_consumer.manifest import ArchiveRecord, EmptyRecord, FileRecord
 from parquet_consumer.names import first_ledger, is_ours
@@ -25,6 +26,8 @@ from stellar_arrow_client.ranges import LedgerRanges
 ARCHIVE_PROPERTY: Final = "stellar-arrow.archive"
 DAY: Final = "date"
 _ATTEMPTS: Final = 10
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
+"""Seconds between attempts, some 16 together: also what a catalog stands on may be away for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +173,22 @@ class Table(ABC):
         Raises:
             ArchiveError: others keep changing the table.
         """
-        with storage_errors("prune", self.place):
-            for _ in range(_ATTEMPTS):
+        conflict: ConflictError | None = None
+        for attempt in range(_ATTEMPTS):
+            with storage_errors("prune", self.place):
                 old = [file for file in self.files() if file.newest is not None and file.newest < before]
                 if dry_run or not old:
                     return old
                 try:
                     self._remove(old)
-                except ConflictError:
+                except ConflictError as error:
+                    conflict = error
+                    time.sleep(_wait(attempt))
                     self._reload()
-                    continue
-                self._reload()
-                return old
-        raise ArchiveError(f"cannot prune {self.place}: others keep changing it; try again")
+                else:
+                    self._reload()
+                    return old
+        raise ArchiveError(f"cannot prune {self.place}: others keep changing it ({conflict}); try again")
 
     def add_file(self, record: FileRecord, metadata: pq.FileMetaData) -> None:
         self._cover(record.first, record.last, (record, metadata))
@@ -212,7 +218,7 @@ class Table(ABC):
                 before = self._token
                 try:
                     self._commit(change)
-                except (ConflictError, OSError) as error:
+                except (ConflictError, OSError, StorageUnavailableError) as error:
                     self._reload()
                     if self._token == change.token:
                         return
@@ -221,12 +227,13 @@ class Table(ABC):
                             f"another process has begun to write to {self.place}; this one must end"
                         ) from error
                     if attempt < _ATTEMPTS - 1:
-                        continue
-                    if isinstance(error, OSError):
+                        time.sleep(_wait(attempt))
+                    elif isinstance(error, ConflictError):
+                        raise ArchiveError(
+                            f"cannot record in {self.place}: others keep changing it ({error}); try again"
+                        ) from error
+                    else:
                         raise
-                    raise ArchiveError(
-                        f"cannot record in {self.place}: others keep changing it ({error}); try again"
-                    ) from error
                 else:
                     self._reload()
                     return
@@ -247,3 +254,8 @@ class Table(ABC):
             ) from None
         for first, last in ranges:
             self.covered.add(first, last)
+
+
+def _wait(attempt: int) -> float:
+    """Seconds after an attempt, the first being 0."""
+    return min(_FIRST_WAIT * 2.0**attempt, _LONGEST_WAIT)
