@@ -14,6 +14,7 @@ public class IcebergCatalog {
             "catalog-impl", "org.apache.iceberg.jdbc.JdbcCatalog",
             "uri", "jdbc:sqlite:" + arguments[1],
             "jdbc.schema-version", "V1",
+            "clients", "1", // two at once find SQLite locked, and one of them never lets go
             "warehouse", arguments[2],
             "io-impl", "org.apache.iceberg.aws.s3.S3FileIO",
             "s3.endpoint", arguments[3],

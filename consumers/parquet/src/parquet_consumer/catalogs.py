@@ -23,7 +23,7 @@ _CREDENTIALS: Final = "PYICEBERG_CATALOG__STELLAR__CREDENTIAL, …__TOKEN or ~/.
 _SECONDS: Final = 60.0
 """How long a REST catalog may be silent."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
-_BUSY: Final = (429, 502, 503, 504)
+_BUSY: Final = (429, 500, 502, 503, 504)
 
 
 def own_catalog(storage: Storage) -> str:
