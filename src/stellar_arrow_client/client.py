@@ -23,7 +23,7 @@ from stellar_arrow_client.display import PREVIEWED_ROWS, Preview, html_table, te
 from stellar_arrow_client.errors import IntegrityError, InvalidRequestError, StellarArrowError, UnavailableError
 from stellar_arrow_client.parallel import read_shared
 from stellar_arrow_client.policy import PARALLEL, RetryPolicy
-from stellar_arrow_client.request import Cursor, StreamRequest
+from stellar_arrow_client.request import LEDGER, TIME, Cursor, StreamRequest
 from stellar_arrow_client.servers import Credentials, Servers
 from stellar_arrow_client.stream import read_stream
 from stellar_arrow_client.timeline import first_closed_at
@@ -333,10 +333,10 @@ class Client:
 
     def _close_time(self, ledger: int) -> int:
         """Microseconds since 1970."""
-        table = self.read_table(StreamRequest("ledgers", ledger, ledger, ("ledger_sequence", "ledger_close_time")))
+        table = self.read_table(StreamRequest("ledgers", ledger, ledger, (LEDGER, TIME)))
         if table.num_rows != 1:
             raise IntegrityError(f"{self.address} gives {table.num_rows} rows for ledger {ledger}")
-        return int(table["ledger_close_time"].cast(pa.int64())[0].as_py())
+        return int(table[TIME].cast(pa.int64())[0].as_py())
 
     def _action(self, name: str) -> dict[str, Any]:
         def act(options: flight.FlightCallOptions) -> bytes:

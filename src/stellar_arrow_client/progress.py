@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
-from stellar_arrow_client.request import Cursor
+from stellar_arrow_client.request import TIME, Cursor
 
 LOG_SECONDS: Final = 10.0
 MOST_LINES: Final = 4
@@ -50,8 +50,8 @@ class Progress:
         self.next_ledger = cursor.cursor
         self.ledgers += cursor.last - cursor.first + 1
         self.rows += batch.num_rows
-        if batch.num_rows and "ledger_close_time" in batch.schema.names:
-            self.close_time = batch.column("ledger_close_time")[-1].value
+        if batch.num_rows and TIME in batch.schema.names:
+            self.close_time = batch.column(TIME)[-1].value
 
     @property
     def lag_seconds(self) -> float | None:

@@ -19,7 +19,7 @@ from stellar_arrow_client.errors import (
     UnavailableError,
 )
 from stellar_arrow_client.policy import RetryPolicy
-from stellar_arrow_client.request import Cursor, StreamRequest
+from stellar_arrow_client.request import LEDGER, Cursor, StreamRequest
 
 POLL_SECONDS: Final = 0.1
 PREFETCHED_BATCHES: Final = 4
@@ -101,8 +101,8 @@ class Assembler:
             raise IntegrityError(f"{stream}: the server sent ledger {cursor.first} where {self.next_ledger} was next")
         if end is not None and cursor.last > end:
             raise IntegrityError(f"{stream}: the server sent ledger {cursor.last}, {end} was to be the last")
-        if batch.num_rows and "ledger_sequence" in batch.schema.names:
-            column = batch.column("ledger_sequence")
+        if batch.num_rows and LEDGER in batch.schema.names:
+            column = batch.column(LEDGER)
             low, high = column[0].as_py(), column[-1].as_py()
             if not cursor.first <= low <= high <= max(cursor.last, cursor.first):
                 raise IntegrityError(

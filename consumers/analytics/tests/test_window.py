@@ -7,11 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from analytics_consumer.analyses import ANALYSES
-from analytics_consumer.measures import LEDGER, Aggregation, Count, Extreme, Total
+from analytics_consumer.measures import Aggregation, Count, Extreme, Total
 from analytics_consumer.window import Chunks, Ledger, SlidingWindow
 
 from consumers.analytics.tests.made import Made, run_sink
 from stellar_arrow_client.errors import IntegrityError
+from stellar_arrow_client.request import LEDGER
 
 PAYMENT_VOLUME = ANALYSES[0]
 AGGREGATION = Aggregation(("key",), (Count("rows", ""), Total("total", "", "value"), Extreme("largest", "", "value")))

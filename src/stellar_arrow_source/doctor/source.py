@@ -9,12 +9,12 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from stellar_arrow_client.errors import StellarArrowError
 from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.doctor.findings import Finding, fail, look, ok, warn
-from stellar_arrow_source.ledgers.endpoint import open_source, without_credentials
+from stellar_arrow_source.ledgers.endpoint import each_endpoint, open_source, pipes, without_credentials
 from stellar_arrow_source.ledgers.header import ledger_close_time
 from stellar_arrow_source.ledgers.members import begin
 from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger, RetryPolicy
@@ -33,7 +33,7 @@ _RETRY: Final = RetryPolicy(attempts=2, initial=0.2, maximum=1.0)
 def source(config: ServerConfig) -> Iterator[Finding]:
     """Everything about the source, within :data:`ANSWER_SECONDS`."""
     where = without_credentials(config.endpoint)
-    if any(_is_pipe(endpoint) for endpoint in f"{config.endpoint},{config.live or ''}".split(",")):
+    if pipes(config.endpoint, config.live):
         yield warn("source", f"{where} is a pipe, and reading takes its ledgers away: not tried", "start the server")
         return
     stop = threading.Event()
@@ -51,14 +51,14 @@ def source(config: ServerConfig) -> Iterator[Finding]:
     if asking.is_alive():
         fix = "look whether it runs and whether the network lets through what is asked of it"
         yield fail("source", f"{where} has not answered all questions within {ANSWER_SECONDS:.0f} seconds", fix)
-    for endpoints in (config.endpoint, config.live or ""):
-        if "," in endpoints:
-            yield from _equal_sources(endpoints.split(","), config)
+    for endpoints in (each_endpoint(config.endpoint), each_endpoint(config.live or "")):
+        if len(endpoints) > 1:
+            yield from _equal_sources(endpoints, config)
 
 
 def _equal_sources(endpoints: Sequence[str], config: ServerConfig) -> Iterator[Finding]:
     """Each by itself: the server uses what is there, so nobody would notice that there is less to go on with."""
-    asked = [(without_credentials(one), begin(partial(_newest_of, one.strip(), config), "doctor")) for one in endpoints]
+    asked = [(without_credentials(one), begin(partial(_newest_of, one, config), "doctor")) for one in endpoints]
     deadline = time.monotonic() + ANSWER_SECONDS / 2
     for where, answer in asked:
         try:
@@ -126,7 +126,7 @@ def _clock(ledger: RawLedger, config: ServerConfig) -> Finding:
             "clock", f"the newest ledger closes {-age:.0f} seconds from now", "set the clock, by NTP for instance"
         )
     text = f"the newest ledger closed {age:.0f} seconds ago"
-    follows = any(_is_live(endpoint.strip()) for endpoint in (config.live or config.endpoint).split(","))
+    follows = any(_is_live(endpoint) for endpoint in each_endpoint(config.live or config.endpoint))
     if follows and age > LATE_SECONDS:
         fix = "see why the source lags behind its network, or set the clock"
         return warn("clock", text, fix)
@@ -138,8 +138,3 @@ def _is_live(endpoint: str) -> bool:
     if "://" in endpoint:
         return urlsplit(endpoint).scheme.startswith(("grpc", "rpc", "core"))
     return "/" not in endpoint and not Path(endpoint).is_dir()
-
-
-def _is_pipe(endpoint: str) -> bool:
-    parts = urlsplit(endpoint.strip())
-    return parts.scheme == "core" and Path(unquote(parts.path)).is_fifo()

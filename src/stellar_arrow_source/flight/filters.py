@@ -24,10 +24,8 @@ import sqlglot
 from sqlglot import exp
 
 from stellar_arrow_client.errors import InvalidRequestError, UnknownColumnError
+from stellar_arrow_client.request import LEDGER, TIME
 from stellar_arrow_source.flight.conditions import RowFilter, Span
-
-SEQUENCE: Final = "ledger_sequence"
-CLOSE_TIME: Final = "ledger_close_time"
 
 MAX_FILTER_CHARS: Final = 4096
 """Longest condition: it also bounds what the parser can be made to do."""
@@ -68,7 +66,7 @@ def parse_filter(text: str, types: Mapping[str, pa.DataType], stream: str) -> Ro
         raise InvalidRequestError(
             f"cannot read the filter ({reason}); write it like: asset_code = 'USDC' AND amount >= 10000000"
         ) from None
-    return RowFilter(tuple(reader.columns), expression, reader.span(tree, SEQUENCE), reader.span(tree, CLOSE_TIME))
+    return RowFilter(tuple(reader.columns), expression, reader.span(tree, LEDGER), reader.span(tree, TIME))
 
 
 class _Reader:

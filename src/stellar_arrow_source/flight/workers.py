@@ -12,9 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 from typing import IO, Any, Final, cast
-from urllib.parse import unquote, urlsplit
 
 import structlog
 
@@ -24,6 +22,7 @@ from stellar_arrow_source.config import ServerConfig
 from stellar_arrow_source.flight.auth import Access
 from stellar_arrow_source.flight.orders import Channel, Drain, Heard, Listening, Start, tell_news
 from stellar_arrow_source.flight.preparing import Preparation
+from stellar_arrow_source.ledgers.endpoint import pipes
 
 COMMAND: Final = (sys.executable, "-m", "stellar_arrow_source.flight.worker")
 
@@ -64,13 +63,11 @@ class Workers:
     """
 
     def __init__(self, config: ServerConfig, preparation: Preparation, access: Access) -> None:
-        for endpoint in f"{config.endpoint},{config.live or ''}".split(","):
-            parts = urlsplit(endpoint.strip())
-            if parts.scheme == "core" and Path(unquote(parts.path)).is_fifo():
-                raise InvalidRequestError(
-                    f"{parts.path} is a pipe, which several processes cannot read: leave --workers out, or have"
-                    " stellar-core write to a file"
-                )
+        for pipe in pipes(config.endpoint, config.live):
+            raise InvalidRequestError(
+                f"{pipe} is a pipe, which several processes cannot read: leave --workers out, or have stellar-core"
+                " write to a file"
+            )
         self._preparation = preparation
         self._access = access
         self._drain_seconds, self._deadline = config.drain_seconds, float("-inf")
@@ -114,8 +111,8 @@ class Workers:
         answered, late = futures.wait(asked, PAGES_SECONDS)
         for question in late:
             question.cancel()
-        pages = {asked[question]: question.result() for question in answered}
-        return {number: page[1] for number, page in sorted(pages.items()) if page and page[0] == HTTPStatus.OK}
+        pages = {number: question.result() for question, number in asked.items() if question in answered}
+        return {number: page[1] for number, page in pages.items() if page and page[0] == HTTPStatus.OK}
 
     def drain(self) -> None:
         """Tell all to let open streams finish their batch, and to end; starts none again."""

@@ -80,7 +80,7 @@ class _How(NamedTuple):
 
 
 def _open_all(endpoints: str, how: _How) -> LedgerSource:
-    given = [endpoint.strip() for endpoint in endpoints.split(",")]
+    given = each_endpoint(endpoints)
     if len(given) == 1:
         return _open(given[0], how)
     openers = [(without_credentials(endpoint), partial(_open, endpoint, how)) for endpoint in given]
@@ -137,7 +137,18 @@ def _file_path(endpoint: str) -> Path:
     return Path(unquote(parts.path))
 
 
+def each_endpoint(endpoints: str) -> list[str]:
+    """The equal sources that are given with commas between them."""
+    return [endpoint.strip() for endpoint in endpoints.split(",")]
+
+
+def pipes(*given: str | None) -> list[str]:
+    """Paths of those among the endpoints that are pipes, which only one process can read, and once."""
+    paths = [_file_path(one) for some in given if some for one in each_endpoint(some) if urlsplit(one).scheme == "core"]
+    return [str(path) for path in paths if path.is_fifo()]
+
+
 def without_credentials(endpoints: str) -> str:
     """Endpoints with ``user:password@`` cut out; of RPC servers, path and query too, for keys stand there."""
-    bare = [re.sub(r"(?<=://)[^/@]*@", "", endpoint.strip()) for endpoint in endpoints.split(",")]
+    bare = [re.sub(r"(?<=://)[^/@]*@", "", endpoint) for endpoint in each_endpoint(endpoints)]
     return ", ".join(re.sub(r"(?is)^(rpc\+https?://[^/?#]*).*", r"\1", endpoint) for endpoint in bare)

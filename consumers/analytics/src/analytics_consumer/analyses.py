@@ -8,8 +8,9 @@ from typing import Literal
 
 import pyarrow as pa
 
+from stellar_arrow_client.request import LEDGER, TIME
+
 from .measures import (
-    LEDGER,
     Aggregation,
     Count,
     Distinct,
@@ -36,7 +37,6 @@ from .rows import (
 )  # fmt: skip
 from .selection import Selection
 
-CLOSE_TIME = "ledger_close_time"
 Option = Literal["asset", "threshold"]
 
 
@@ -65,7 +65,7 @@ class Analysis:
     @property
     def request_columns(self) -> tuple[str, ...]:
         """The columns to ask the server for."""
-        return (LEDGER, CLOSE_TIME, *self.columns)
+        return (LEDGER, TIME, *self.columns)
 
     @property
     def aggregation(self) -> Aggregation:

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-LEDGER = "ledger_sequence"
+from stellar_arrow_client.request import LEDGER
+
 Unit = Literal["stroops", "tokens", "price", "ratio"] | None
 """``tokens`` are the smallest units of whatever asset the row is about; a ``price`` is an exact decimal."""
 

@@ -7,7 +7,9 @@ from functools import reduce
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .measures import LEDGER, WIDE, quotient
+from stellar_arrow_client.request import LEDGER
+
+from .measures import WIDE, quotient
 from .selection import NATIVE, AssetFilter, Selection
 
 _NOBODY = pa.scalar(None, pa.string())

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 
 from stellar_arrow_client.client import Client
 from stellar_arrow_client.errors import IntegrityError, UnavailableError
-from stellar_arrow_client.request import Cursor, StreamRequest
+from stellar_arrow_client.request import LEDGER, TIME, Cursor, StreamRequest
 
-from .analyses import CLOSE_TIME, Analysis
-from .measures import LEDGER, Measure, Price, Ratio
+from .analyses import Analysis
+from .measures import Measure, Price, Ratio
 from .result import Result
 from .selection import Selection
 from .window import Ledger, SlidingWindow, between
@@ -53,7 +53,7 @@ def server_clock(client: Client) -> Clock:
     """
 
     def close_times(first: int, last: int) -> Mapping[int, int]:
-        request = StreamRequest("ledgers", first, last, (LEDGER, CLOSE_TIME))
+        request = StreamRequest("ledgers", first, last, (LEDGER, TIME))
         waits, deadline = client.retry.waits(), time.monotonic() + client.retry.retry_for
         while True:
             try:
@@ -198,10 +198,10 @@ def _close_times(table: pa.Table) -> dict[int, int]:
     Raises:
         IntegrityError: rows out of order, or two close times for one ledger.
     """
-    if table[LEDGER].null_count or table[CLOSE_TIME].null_count:
+    if table[LEDGER].null_count or table[TIME].null_count:
         raise IntegrityError("the server sent a row without ledger or close time")
     sequences = table[LEDGER].to_numpy().astype(np.int64)
-    closed = table[CLOSE_TIME].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    closed = table[TIME].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
     if not ((closed >= 0) & (closed <= _LAST_TIME)).all():
         raise IntegrityError("the server sent a close time that is not between 1970 and 9999")
     step = np.diff(sequences)

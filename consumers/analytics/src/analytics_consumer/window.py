@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from stellar_arrow_client.errors import IntegrityError
-from stellar_arrow_client.request import MAX_LEDGER
+from stellar_arrow_client.request import LEDGER, MAX_LEDGER
 
-from .measures import LEDGER, Aggregation
+from .measures import Aggregation
 
 _MAX_CHUNK_ROWS = 1 << 16  # a chunk leaves the window as a whole, so it must stay small beside the window
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stellar_arrow_client.request import TIME
+
 _ID: Final = "stellar-arrow-payments"
-_TIME: Final = "ledger_close_time"
 STREAM: Final = "payments"
 """Stream that the dashboard shows."""
 
@@ -31,8 +32,8 @@ class Panel:
 
 
 PANELS: Final = (
-    Panel("Payments over time", "line", ("count", None), [("date_histogram", _TIME, "segment")], "successful: true"),
-    Panel("Accounts that paid", "line", ("cardinality", "source_account"), [("date_histogram", _TIME, "segment")]),
+    Panel("Payments over time", "line", ("count", None), [("date_histogram", TIME, "segment")], "successful: true"),
+    Panel("Accounts that paid", "line", ("cardinality", "source_account"), [("date_histogram", TIME, "segment")]),
     Panel("Assets paid most often", "table", ("count", None), [("terms", "asset_code", "bucket")], "successful: true"),
     Panel("What fails", "table", ("count", None), [("terms", "operation_type_string", "bucket")], "successful: false"),
 )
@@ -40,7 +41,7 @@ PANELS: Final = (
 
 def fields() -> frozenset[str]:
     """Columns of the stream that the dashboard needs."""
-    names = {_TIME, *(panel.query.partition(":")[0] for panel in PANELS if panel.query)}
+    names = {TIME, *(panel.query.partition(":")[0] for panel in PANELS if panel.query)}
     for panel in PANELS:
         names.update(field for _, field, _ in panel.buckets)
         if panel.metric[1]:
@@ -51,7 +52,7 @@ def fields() -> frozenset[str]:
 def saved_objects(prefix: str) -> Iterator[str]:
     """The lines of the file to import: index pattern, visualisations, dashboard."""
     alias = f"{prefix}-{STREAM}"
-    yield _object("index-pattern", alias, {"title": alias, "timeFieldName": _TIME}, ())
+    yield _object("index-pattern", alias, {"title": alias, "timeFieldName": TIME}, ())
     places = []
     for number, panel in enumerate(PANELS):
         yield _object("visualization", f"{_ID}-{number}", _visualization(panel), [("search", "index-pattern", alias)])

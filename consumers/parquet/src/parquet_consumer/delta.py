@@ -28,6 +28,7 @@ from parquet_consumer.table_types import table_schema
 from parquet_consumer.tables import ARCHIVE_PROPERTY, DAY, Change, ConflictError, Table, TableFile
 from stellar_arrow_client.checkpoint import sync_folder
 from stellar_arrow_client.object_storage import first_line
+from stellar_arrow_client.request import TIME
 
 _APPLICATION: Final = "stellar-arrow"
 _RANGES_PROPERTY: Final = "stellar-arrow.ranges"
@@ -151,7 +152,7 @@ class Delta(Table):
                 row["path"],
                 row["num_records"],
                 row["size_bytes"],
-                row.get("max.ledger_close_time"),
+                row.get(f"max.{TIME}"),
                 {} if day is None else {DAY: str(day)},
             )
 

@@ -27,6 +27,7 @@ from parquet_consumer.tables import ARCHIVE_PROPERTY, DAY, Change, ConflictError
 from stellar_arrow_client.checkpoint import sync_folder
 from stellar_arrow_client.errors import OutputMismatchError
 from stellar_arrow_client.object_storage import first_line
+from stellar_arrow_client.request import LEDGER, TIME
 
 _LEDGERS, _COMMIT = "stellar-arrow.ledgers", "stellar-arrow.commit"
 _FULL: Final = 0.75
@@ -97,7 +98,7 @@ class Iceberg(Table):
             ) as transaction:
                 if by_day:
                     with transaction.update_spec() as spec:
-                        spec.add_field("ledger_close_time", DayTransform(), DAY)
+                        spec.add_field(TIME, DayTransform(), DAY)
         self._sync()
 
     def _widen(self, record: str, new: list[pa.Field]) -> None:
@@ -148,7 +149,7 @@ class Iceberg(Table):
         if self._table is None:
             return
         for file in self._data_files():
-            newest = self._bound(file.upper_bounds, "ledger_close_time")
+            newest = self._bound(file.upper_bounds, TIME)
             yield TableFile(
                 self._relative(file.file_path),
                 file.record_count,
@@ -201,7 +202,7 @@ class Iceberg(Table):
     def _small_files(self, target_size: int) -> list[Any]:
         """The files that are worth to be merged, in the order of their ledgers."""
         files = [file for file in self._data_files() if file.file_size_in_bytes < target_size * _FULL]
-        return sorted(files, key=lambda file: self._bound(file.lower_bounds, "ledger_sequence") or 0)
+        return sorted(files, key=lambda file: self._bound(file.lower_bounds, LEDGER) or 0)
 
     def _merged(self, group: list[Any], target_size: int) -> str:
         """Write the rows of files into a new one; its full path."""
@@ -215,12 +216,12 @@ class Iceberg(Table):
                 with self.storage.open(self._relative(file.file_path)) as content:
                     for batch in pq.ParquetFile(content).iter_batches():
                         if writer is None:
-                            first = batch["ledger_sequence"][0].as_py()
+                            first = batch[LEDGER][0].as_py()
                             writer = FileWriter(
                                 self.storage, folder, self._identifier[-1], first, schema, options, Memory()
                             )
                         writer.add(_fit(batch, schema))
-                        last = batch["ledger_sequence"][-1].as_py()
+                        last = batch[LEDGER][-1].as_py()
             assert writer is not None, "a file of a table has rows"
             record, _ = writer.complete(last, unique=True)
         except BaseException:  # whatever ends it, a part of a file must not stay

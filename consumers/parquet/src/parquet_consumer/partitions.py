@@ -26,7 +26,7 @@ import pyarrow as pa
 from parquet_consumer.errors import ArchiveIntegrityError
 from parquet_consumer.layouts import Unit, parse_layout
 from stellar_arrow_client.errors import InvalidRequestError, OutputMismatchError
-from stellar_arrow_client.request import MAX_LEDGER
+from stellar_arrow_client.request import LEDGER, MAX_LEDGER, TIME
 
 HIVE: Final = "hive"
 NONE: Final = "none"
@@ -181,8 +181,8 @@ def ledgers_and_close_times(
     Raises:
         ArchiveIntegrityError: one of them has a null.
     """
-    ledgers = np.asarray(_values(rows, "ledger_sequence", pa.uint32()), np.uint32)
-    return ledgers, np.asarray(_values(rows, "ledger_close_time", pa.int64()), np.int64)
+    ledgers = np.asarray(_values(rows, LEDGER, pa.uint32()), np.uint32)
+    return ledgers, np.asarray(_values(rows, TIME, pa.int64()), np.int64)
 
 
 def _values(rows: pa.RecordBatch | pa.Table, name: str, type_: pa.DataType) -> Any:

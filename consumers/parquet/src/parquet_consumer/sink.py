@@ -12,9 +12,9 @@ from parquet_consumer.manifest import EmptyRecord
 from parquet_consumer.partitions import Partitioning, Piece, ledgers_and_close_times
 from parquet_consumer.table_types import to_table
 from stellar_arrow_client.errors import GapError
-from stellar_arrow_client.request import MAX_LEDGER, Cursor, StreamRequest
+from stellar_arrow_client.request import LEDGER, MAX_LEDGER, TIME, Cursor, StreamRequest
 
-REQUIRED_COLUMNS = {"ledger_sequence": pa.uint32(), "ledger_close_time": pa.timestamp("us", tz="UTC")}
+REQUIRED_COLUMNS = {LEDGER: pa.uint32(), TIME: pa.timestamp("us", tz="UTC")}
 """The columns that say which file a row goes to."""
 
 

@@ -17,6 +17,7 @@ from parquet_consumer.partitions import Partitioning, ledgers_and_close_times
 from parquet_consumer.storage import LOCK_NAME, Storage
 from parquet_consumer.tables import Table
 from stellar_arrow_client.errors import StellarArrowError
+from stellar_arrow_client.request import LEDGER, TIME
 
 _BLOCK: Final = 1 << 22
 
@@ -68,7 +69,7 @@ def _file_faults(
         yield f"{path} is damaged: its SHA-256 is not the one recorded"
         return
     with storage.open(record.path) as file:
-        file_rows = pq.ParquetFile(file).read(["ledger_sequence", "ledger_close_time"])
+        file_rows = pq.ParquetFile(file).read([LEDGER, TIME])
     if file_rows.num_rows != record.rows:
         yield f"{path} has {file_rows.num_rows} rows instead of {record.rows}"
         return
