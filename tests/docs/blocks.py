@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.environments import path_with
+from tests.support.programs import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -77,7 +78,7 @@ class Newcomer:
         self.places: dict[str, str] = {}
         self._running: list[subprocess.Popen[str]] = []
         self._logs: dict[int, Path] = {}
-        self._ports = {usual: _free_port() for usual in ("8815", "8088", "50053", "50051")}
+        self._ports = {usual: str(free_port()) for usual in ("8815", "8088", "50053", "50051")}
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("SOURCE_", "STELLAR_"))},
             "PATH": path_with(programs),
@@ -160,9 +161,3 @@ class Newcomer:
 
     def _check(self, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, f"{process.args}\nended by itself:\n{self._logs[process.pid].read_text()}"
-
-
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])

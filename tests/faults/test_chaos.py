@@ -29,9 +29,9 @@ from stellar_arrow_source.flight.backend import ledger_tables
 from stellar_arrow_source.ledgers.endpoint import open_source
 from stellar_arrow_source.ledgers.source import RetryPolicy
 from stellar_arrow_source.tables import LedgerDecoder
-from tests.faults.test_source_processes import free_port
 from tests.ledgers.stores import NEVER, Store, batch, compress, made
 from tests.support.object_storage import BUCKET, S3Server, requires_s3
+from tests.support.programs import free_port
 from tests.support.serving import serving, wait_until
 
 FIRST = 100

@@ -21,8 +21,8 @@ from stellar_arrow_client.request import StreamRequest
 from stellar_arrow_source.ledgers.service import RawLedgerServer
 from stellar_arrow_source.networks import KNOWN_NETWORKS
 from stellar_arrow_source.tables import LedgerDecoder
-from tests.faults.test_source_processes import free_port
 from tests.ledgers.stores import made
+from tests.support.programs import free_port
 from tests.support.server_process import Server
 from tests.support.serving import ScriptedSource, wait_until
 

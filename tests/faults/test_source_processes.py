@@ -19,17 +19,11 @@ from stellar_arrow_source.errors import SourceUnavailableError
 from stellar_arrow_source.ledgers.endpoint import open_source
 from stellar_arrow_source.ledgers.source import RetryPolicy
 from tests.ledgers.stores import NEVER, Store, made, take
+from tests.support.programs import free_port
 
 HISTORY = "synthetic://?start=100&ledgers=400&transactions=2"
 LIVE = "synthetic://?start=100&ledgers=20&rate=200&transactions=2"
 PATIENT = RetryPolicy(attempts=200, initial=0.05, maximum=0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def start(endpoint: str, port: int, *options: str) -> subprocess.Popen[str]:

@@ -20,9 +20,10 @@ from stellar_arrow_source.ledgers.service import RawLedgerServer
 from stellar_arrow_source.ledgers.source import RawLedger, RetryPolicy
 from stellar_arrow_source.ledgers.synthetic import SyntheticSource
 from stellar_arrow_source.tls import SourceTls, read_authorities, read_identity
-from tests.faults.test_source_processes import free_port, start
+from tests.faults.test_source_processes import start
 from tests.ledgers.stores import NEVER, made
 from tests.support.clients import Authority, Certificate
+from tests.support.programs import free_port
 
 PATIENT = RetryPolicy(attempts=1000, initial=0.01, maximum=0.1)
 """Whoever waits for what cannot get better, waits for minutes."""

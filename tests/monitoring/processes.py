@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,18 +11,12 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from typing import Any
 
+from tests.support.programs import free_port
 from tests.support.serving import wait_until
 
 SOURCE = "from stellar_arrow_source.ledger_cli import main; main()"
 SERVER = "from stellar_arrow_source.cli import main; main()"
 KEPT = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "NUMBA_", "PYTHON", "TMPDIR")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

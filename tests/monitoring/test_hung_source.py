@@ -13,7 +13,8 @@ import pytest
 from stellar_arrow_client.client import Client
 from stellar_arrow_client.errors import UnavailableError
 from stellar_arrow_client.request import StreamRequest
-from tests.monitoring.processes import SOURCE, free_port, get, running, server
+from tests.monitoring.processes import SOURCE, get, running, server
+from tests.support.programs import free_port
 from tests.support.serving import ScriptedSource, ledger_bytes, serving, wait_until
 
 

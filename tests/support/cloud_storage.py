@@ -9,9 +9,8 @@ import json
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from importlib.util import find_spec
@@ -21,13 +20,13 @@ from urllib.parse import quote
 import urllib3
 
 from tests.support.gcs_uploads import xml_uploads
+from tests.support.programs import TEST_SERVERS, free_port, wait_for
 from tests.support.proxy import CuttableProxy
 
 PRIVATE, PUBLIC = "private", "public"
 """A bucket that needs credentials, and one that anyone may read."""
 
-_INSTALLED = Path(__file__).parents[2] / ".test-servers" / "node_modules" / ".bin"
-_SECONDS = 60.0
+_INSTALLED = TEST_SERVERS / "node_modules" / ".bin"
 _ACCOUNT = "devstoreaccount1"  # the account that azurite has, with its published key
 _ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _AZURE_VERSION = "2021-08-06"
@@ -83,7 +82,7 @@ def gcs(folder: Path, *, writable: bool = False) -> Iterator[Cloud]:
     Args:
         writable: also for libraries that write in the form of the XML API.
     """
-    port = _free_port()
+    port = free_port()
     with ExitStack() as stack:
         network = stack.enter_context(CuttableProxy(stack.enter_context(xml_uploads(port)) if writable else port))
         here = f"127.0.0.1:{network.port}"  # the server answers to this name alone
@@ -114,7 +113,7 @@ def gcs(folder: Path, *, writable: bool = False) -> Iterator[Cloud]:
 @contextmanager
 def azure(folder: Path) -> Iterator[Cloud]:
     """Azurite; its files are in memory."""
-    port = _free_port()
+    port = free_port()
     command = [
         str(azure_executable()), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence",
         "--silent", "--skipApiVersionCheck", "--disableTelemetry",
@@ -159,19 +158,16 @@ def _running(command: list[str], port: int, log: Path) -> Iterator[None]:
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, cwd=log.parent)
     try:
-        deadline = time.monotonic() + _SECONDS
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]  # noqa: PT018
-            time.sleep(0.05)
+        wait_for(process, lambda: _listens(port), log)
         yield
     finally:
         process.kill()
         process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False

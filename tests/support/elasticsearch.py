@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -11,8 +10,9 @@ from functools import cache
 from pathlib import Path
 
 from tests.support.opensearch import OpenSearchServer
+from tests.support.programs import TEST_SERVERS, lack_of_java
 
-JARS = Path(__file__).parents[2] / ".test-servers" / "elasticsearch"
+JARS = TEST_SERVERS / "elasticsearch"
 _NETWORK = "transport-netty4"
 _DESCRIPTOR = f"META-INF/es-plugins/{_NETWORK}/plugin-descriptor.properties"
 
@@ -20,11 +20,7 @@ _DESCRIPTOR = f"META-INF/es-plugins/{_NETWORK}/plugin-descriptor.properties"
 @cache
 def what_lacks() -> str | None:
     """Why no node can be had here; None when one can."""
-    if shutil.which("javac") is None:
-        return "no Java development kit is installed"
-    if not list(JARS.glob(f"{_NETWORK}-*.jar")):
-        return f"no Elasticsearch in {JARS}; scripts/test-servers fetches it"
-    return None
+    return lack_of_java("Elasticsearch", JARS, f"{_NETWORK}-*.jar")
 
 
 class ElasticsearchServer(OpenSearchServer):

