@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import sys
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +17,6 @@ from parquet_consumer.formats import Format, find_archives
 from parquet_consumer.manifest import EmptyRecord
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
-from parquet_consumer.table_types import table_schema, to_table
 from parquet_consumer.tables import ConflictError, Table
 from parquet_consumer.upkeep import table_faults
 
@@ -28,7 +25,7 @@ from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import sample_table
 from stellar_arrow_source.tables import STREAMS
 from tests.support.lake import Place, same_rows
-from tests.support.object_storage import S3Server, requires_s3
+from tests.support.object_storage import requires_s3
 
 FIRST, LAST = 1000, 1100
 FORMATS = ("delta", "iceberg")
@@ -376,33 +373,6 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=self._module)
 
 
-def test_numbers_that_tables_lack_stay_exact() -> None:
-    members = pa.struct([pa.field("small", pa.uint32(), nullable=False), pa.field("large", pa.decimal256(40, 0))])
-    schema = pa.schema(
-        [
-            ("byte", pa.uint8()),
-            ("word", pa.uint64()),
-            ("words", pa.list_(pa.uint64())),
-            ("huge", pa.decimal256(76, 2)),
-            ("i128", pa.decimal128(38, 0)),
-            ("members", pa.list_(members)),
-            ("paris", pa.timestamp("s", "Europe/Paris")),
-        ]
-    )
-    huge, i128 = Decimal("-" + "9" * 70 + ".12"), Decimal("-" + "9" * 38)
-    values = [[255, None], [2**64 - 1, None], [[2**64 - 1, None], None], [huge, None], [i128, None],
-              [[{"small": 2**32 - 1, "large": Decimal("9" * 40)}], None], [1, None]]  # fmt: skip
-    rows = pa.record_batch([pa.array(column, kind) for column, kind in zip(values, schema.types, strict=True)], schema)
-    stored = to_table(rows, table_schema(schema)).to_pydict()
-    assert stored["byte"] == [255, None]
-    assert stored["word"] == [Decimal(2**64 - 1), None]
-    assert stored["words"] == [[Decimal(2**64 - 1), None], None]
-    assert stored["huge"] == [str(huge), None]
-    assert stored["i128"] == [i128, None]
-    assert stored["members"] == [[{"small": 2**32 - 1, "large": "9" * 40}], None]
-    assert stored["paris"] == [datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), None]
-
-
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_table_of_every_stream(tmp_path: Path, form: str) -> None:
     """With all columns, also those that must be asked for."""
@@ -414,68 +384,3 @@ def test_a_table_of_every_stream(tmp_path: Path, form: str) -> None:
         archive.close()
         assert archive.records.archive is not None
         assert [text.split(" ")[0] for text in archive.records.archive.columns] == schema.names
-
-
-@pytest.mark.parametrize(
-    "kind", [pa.timestamp("ns", "UTC"), pa.time64("us"), pa.map_(pa.string(), pa.int8()), pa.null()]
-)
-def test_types_that_no_table_holds_exactly_are_refused(kind: pa.DataType) -> None:
-    with pytest.raises(OutputMismatchError, match="no table can hold the column odd, of type"):
-        table_schema(pa.schema([("odd", pa.list_(kind))]))
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_all_commands_on_a_table(tmp_path: Path, form: str, server, command) -> None:
-    """Several streams, each a table of its own."""
-    often = ["--format", form, "--stream", "samples,payments", "--max-file-size", "4KB"]
-    said = command(server.address, tmp_path, 100, 160, *often)
-    assert said.stdout == f"{tmp_path}/samples\n{tmp_path}/payments\n"
-    assert command(server.address, tmp_path, 100, 160, *often).stderr.count("already complete") == 2
-    command(server.address, tmp_path, 200, 230, *often)
-    command("verify", tmp_path)
-    assert command("gaps", tmp_path, code=4).stdout == "payments\t161:199\nsamples\t161:199\n"
-    info = command("info", tmp_path / "payments").stdout
-    assert f"format:    {form}\n" in info
-    assert "92 (100 to 160, 200 to 230)" in info
-    assert "files merged into" in command("optimize", tmp_path).stderr
-    listed = command("prune", tmp_path / "payments", "--older-than", "2024-08-31", "--dry-run").stdout
-    assert command("prune", tmp_path / "payments", "--older-than", "2024-08-31").stdout == listed
-    assert "date=2024-08-30" in listed
-    assert "0 files would be deleted" in command("vacuum", tmp_path, "--dry-run").stderr
-    command("verify", tmp_path)
-    refused = command(server.address, tmp_path / "payments", 100, 500, code=2)
-    assert f"is an archive of the format {form}; give --format {form}" in refused.stderr
-    refused = command(server.address, tmp_path / "new", 100, 500, "--format", form, "--partition", "ledgers:64", code=2)
-    assert "partitioned by day or not at all" in refused.stderr
-
-
-def test_commands_of_tables_on_plain_files(tmp_path: Path, server, command) -> None:
-    command(server.address, tmp_path, 100, 120)
-    for name in ("optimize", "vacuum"):
-        assert f"is no table: {name} is for --format delta and iceberg" in command(name, tmp_path, code=2).stderr
-
-
-@pytest.mark.parametrize("catalog", ["ftp://host/catalog", "https://me:secret@host/catalog"])
-def test_catalogs_that_make_no_sense(tmp_path: Path, server, command, catalog: str) -> None:
-    pytest.importorskip("pyiceberg")
-    said = command(server.address, tmp_path, 100, 120, "--format", "iceberg", "--catalog", catalog, code=2).stderr
-    assert "a catalog is one of http, https, sqlite, without credentials" in said
-    assert "secret" not in said
-
-
-def test_a_catalog_that_cannot_be_used(tmp_path: Path, server, command) -> None:
-    pytest.importorskip("pyiceberg")
-    (tmp_path / "catalog.db").write_bytes(b"no database" * 100)
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        for catalog in (f"sqlite:///{tmp_path}/catalog.db", f"http://127.0.0.1:{silent.getsockname()[1]}"):
-            arguments = (server.address, tmp_path / "table", 100, 120, "--format", "iceberg", "--catalog", catalog)
-            assert f"the catalog {catalog} cannot be used" in command(*arguments, code=3).stderr
-
-
-@requires_s3
-def test_a_bucket_needs_a_catalog(s3: S3Server, server, command) -> None:
-    pytest.importorskip("pyiceberg")
-    command.env = s3.environment
-    said = command(server.address, "s3://private/uncatalogued", 100, 120, "--format", "iceberg", code=2).stderr
-    assert "needs a catalog: give --catalog" in said
