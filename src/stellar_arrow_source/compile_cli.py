@@ -37,7 +37,7 @@ def compile_() -> None:
         pass
     if missing := tables.unprepared():
         raise StellarArrowError(
-            f"{len(missing)} of {len(tables.streams)} streams are not compiled: 'stellar-arrow-source doctor' says"
+            f"{len(missing)} decoders are not compiled: 'stellar-arrow-source doctor' says"
             " whether there is a place to keep them"
         )
     _log.info("all %d streams are compiled", len(tables.streams))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from stellar_arrow_source.flight.backend import ledger_tables
+from stellar_arrow_source.modes import TransferMode
 from stellar_arrow_source.tables import LedgerDecoder
 from tests.support.corpus import CORE_TESTS, PUBNET, TESTNET, ledgers, requires_corpus
 from tests.support.decoding import STREAMS, all_columns, full_decoder
@@ -93,6 +96,32 @@ def test_random_projections(seed: int) -> None:
             for name in names:
                 same = batches[stream].column(name).equals(whole[stream].column(name))
                 assert same, f"{stream}.{name} differs in {names}"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_streams_that_a_server_decodes_together(seed: int) -> None:
+    """Any streams in one call, with the one program for all of them, as each by itself with its own."""
+    chance = random.Random(seed)
+    streams = chance.sample(STREAMS, k=3) if seed else list(STREAMS)
+    decoder = ledger_tables().decoder
+    for passphrase, data in sample():
+        together = decoder(dict.fromkeys(streams), passphrase=passphrase).decode(data)
+        skipped = {}
+        for stream in streams:
+            alone = decoder({stream: None}, passphrase=passphrase).decode(data)
+            assert together.batches[stream].equals(alone.batches[stream], check_metadata=True), f"{stream} differs"
+            assert together.row_ends[stream].tolist() == alone.row_ends[stream].tolist()
+            skipped |= alone.skipped
+        assert together.skipped == skipped
+
+
+@pytest.mark.parametrize("mode", get_args(TransferMode))
+def test_streams_together_have_the_program_that_is_prepared(mode: TransferMode) -> None:
+    prepared = LedgerDecoder(dict.fromkeys(STREAMS))
+    tables = ledger_tables(mode)
+    for streams in (STREAMS, ("payments", "trades", "ttp_events"), ("ledgers", "ttl")):
+        request = {stream: [tables.find(stream).columns[0].name] for stream in streams}
+        assert tables.decoder(request, passphrase=None)._arena.program is prepared._arena.program
 
 
 def test_bytes_like_input() -> None:

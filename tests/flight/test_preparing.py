@@ -214,7 +214,7 @@ def test_what_is_prepared_is_remembered_until_the_sources_change(
     [ledger], answers = made(100, 100), io.BytesIO()
     unprepared = ledger_tables().unprepared
     before = list(unprepared())
-    assert before == [stream.name for stream in STREAMS]
+    assert before == [*(stream.name for stream in STREAMS), prepare.TOGETHER]
     requests = io.BytesIO(len(ledger).to_bytes(8, "big") + ledger + b"payments\nledgers\n")
     code = prepare.serve(requests, answers, KNOWN_NETWORKS["synthetic"])
     assert code in (os.EX_OK, os.EX_TEMPFAIL)

@@ -48,4 +48,4 @@ def test_all_streams_are_compiled_with_a_ledger(tmp_path: Path, monkeypatch: pyt
 def test_what_cannot_be_kept_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = compile_streams(tmp_path, monkeypatch, "numbers", "broken")
     assert result.exit_code == 1
-    assert "1 of 3 streams are not compiled" in result.stderr
+    assert "1 decoders are not compiled" in result.stderr

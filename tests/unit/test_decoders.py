@@ -26,7 +26,7 @@ def test_a_decoder_is_used_again_for_the_same_columns(decoders) -> None:
     lent, made = decoders
     seen = []
     for columns in (("a",), ("a",), ("b",), ("a",)):
-        with lent.lend("payments", columns, None) as decoder:
+        with lent.lend({"payments": columns}, None) as decoder:
             seen.append(decoder)
     assert seen[0] is seen[1] is seen[3] is not seen[2]
     assert [requests for requests, _ in made] == [{"payments": ("a",)}, {"payments": ("b",)}]
@@ -35,7 +35,7 @@ def test_a_decoder_is_used_again_for_the_same_columns(decoders) -> None:
 def test_only_the_ones_used_last_are_kept(decoders) -> None:
     lent, made = decoders
     for columns in ("a", "b", "c", "a"):
-        with lent.lend("payments", (columns,), None):
+        with lent.lend({"payments": (columns,)}, None):
             pass
     assert len(made) == 4
 
@@ -47,7 +47,7 @@ def test_what_a_stream_has_loaded_is_not_searched_for_cycles(decoders) -> None:
     for stream in ("payments", "payments", "trades"):
         loaded = [[] for _ in range(1000)]
         before = gc.get_freeze_count()
-        with lent.lend(stream, ("a",), None):
+        with lent.lend({stream: ("a",)}, None):
             pass
         frozen.append(gc.get_freeze_count() - before)
         assert len(loaded) == 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -186,8 +187,8 @@ def test_what_is_decoded_for_several_is_decoded_once_and_counted() -> None:
     wait_until(lambda: hub.held_bytes == 500 * SIZE)
     made: list[tuple[str, ...]] = []
 
-    def begin(columns: tuple[str, ...]) -> Future[Any]:
-        made.append(columns)
+    def begin(requests: Mapping[str, tuple[str, ...]]) -> Future[Any]:
+        made.extend(requests.values())
         work: Future[Any] = Future()
         amounts = pa.record_batch({"amount": pa.array([1, 2, 3], pa.int64())})
         work.set_result(SimpleNamespace(batches={"payments": amounts}))

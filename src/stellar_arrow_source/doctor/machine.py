@@ -122,7 +122,7 @@ def kernels(config: ServerConfig) -> Iterator[Finding]:
     if missing := tables.unprepared():
         yield warn(
             "compiled code",
-            f"{len(missing)} of {len(tables.streams)} streams are not compiled yet for this machine and this user",
+            f"{len(missing)} decoders are not compiled yet for this machine and this user",
             "start the server once: it compiles them, in some minutes",
         )
     else:

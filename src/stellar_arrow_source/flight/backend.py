@@ -19,18 +19,20 @@ class Tables(NamedTuple):
         find: stream by name or alias; raises UnknownStreamError.
         decoder: makes a decoder, of (stream name → column names) and ``passphrase``.
         unprepared: names of the streams whose code must be compiled first; empty where nothing is compiled.
+        together: as what ``unprepared`` names the code for several streams in one call; None if there is no such call.
     """
 
     streams: Sequence[Stream]
     find: Callable[[str], Stream]
     decoder: Callable[..., LedgerDecoder]
     unprepared: Callable[[], Sequence[str]] = tuple
+    together: str | None = None
 
 
 def ledger_tables(ttp_mode: TransferMode = "auto") -> Tables:
     """The streams of the catalog, with token-transfer events from where ``ttp_mode`` says."""
     from stellar_arrow_source.tables import STREAMS, LedgerDecoder, find_stream
-    from stellar_arrow_source.tables.prepare import is_prepared
+    from stellar_arrow_source.tables.prepare import TOGETHER, is_prepared
     from stellar_arrow_source.tables.transfers.stream import ttp_stream
 
     transfers = ttp_stream(ttp_mode)
@@ -40,9 +42,13 @@ def ledger_tables(ttp_mode: TransferMode = "auto") -> Tables:
         return transfers if found.name == transfers.name else found
 
     def decoder(requests: Mapping[str, Sequence[str] | None], *, passphrase: str | None) -> LedgerDecoder:
-        return LedgerDecoder({find(name): columns for name, columns in requests.items()}, passphrase=passphrase)
+        # All combinations of streams have one program: one of its own would take each 2 s to compile.
+        beside = STREAMS if len(requests) > 1 else ()
+        found: dict[str | Stream, Sequence[str] | None] = {find(name): requests[name] for name in requests}
+        return LedgerDecoder(found, passphrase=passphrase, beside=beside)
 
     def unprepared() -> list[str]:
-        return [stream.name for stream in STREAMS if not is_prepared(stream.name)]
+        # Last is what no stream waits for.
+        return [name for name in (*(stream.name for stream in STREAMS), TOGETHER) if not is_prepared(name)]
 
-    return Tables([find(stream.name) for stream in STREAMS], find, decoder, unprepared)
+    return Tables([find(stream.name) for stream in STREAMS], find, decoder, unprepared, TOGETHER)

@@ -10,12 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from stellar_arrow_source.flight.shared import Requests
+
 if TYPE_CHECKING:
     from stellar_arrow_source.tables import LedgerDecoder
 
 _MOST: Final = 8
 
-_Key = tuple[str, tuple[str, ...], str | None]
+_Key = tuple[tuple[tuple[str, tuple[str, ...]], ...], str | None]
 _Result = TypeVar("_Result")
 
 
@@ -43,16 +45,16 @@ class Decoders:
         return self._threads.submit(work)
 
     @contextmanager
-    def lend(self, stream: str, columns: tuple[str, ...], passphrase: str | None) -> Iterator[LedgerDecoder]:
+    def lend(self, requests: Requests, passphrase: str | None) -> Iterator[LedgerDecoder]:
         """A decoder of these columns, for the thread that asks alone: one of those that :meth:`submit` uses."""
-        key = (stream, columns, passphrase)
-        decoder = self._take(key) or self._make({stream: columns}, passphrase=passphrase)
+        key = (tuple(requests.items()), passphrase)
+        decoder = self._take(key) or self._make(requests, passphrase=passphrase)
         yield decoder
         with self._lock:
             self._idle.append((key, decoder))
             del self._idle[: -self._most]
-            if stream not in self._loaded:
-                self._loaded.add(stream)
+            if not self._loaded.issuperset(requests):
+                self._loaded.update(requests)
                 # Compiled code of a stream is some 70,000 objects for ever. To look for cycles among them stops all
                 # threads: 0.2 s with four streams. A collection before would do so too; what it would find is little.
                 gc.freeze()

@@ -1,6 +1,6 @@
 """Reads ledgers ahead of the streams, once for all streams that are at about the same place of the same range.
 
-Readers of the same stream share what is decoded of them, too: the columns that any of them asks for.
+They share what is decoded of them, too, see :mod:`stellar_arrow_source.flight.shared`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from stellar_arrow_source.flight.once import Once
+from stellar_arrow_source.flight.shared import Begin, SharedDecoding, Wanted
 from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
 
 if TYPE_CHECKING:
@@ -37,13 +37,6 @@ class Wait(NamedTuple):
     seconds: float
 
 
-class _Decoded(NamedTuple):
-    stream: str
-    columns: tuple[str, ...]
-    first: int
-    ledgers: int
-
-
 class LedgerHub:
     """Gives out readers; those of one range whose places are near each other share what is read from the source.
 
@@ -53,11 +46,18 @@ class LedgerHub:
     Args:
         share: bytes of raw ledgers that one reader may hold ready now; what is shared has the shares of its readers.
         arrived: see :data:`Arrived`.
+        together: see :class:`SharedDecoding`.
     """
 
-    def __init__(self, share: Callable[[], int], arrived: Arrived = lambda *_: None) -> None:
+    def __init__(
+        self,
+        share: Callable[[], int],
+        arrived: Arrived = lambda *_: None,
+        together: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._share = share
         self._arrived = arrived
+        self._together = together
         self._feeds: list[_Feed] = []
         self._lock = threading.Lock()
 
@@ -81,13 +81,20 @@ class LedgerHub:
         ]
 
     def open(
-        self, source: LedgerSource, start: int, end: int | None, stream: str = "", columns: Iterable[str] = ()
+        self,
+        source: LedgerSource,
+        start: int,
+        end: int | None,
+        stream: str = "",
+        columns: Iterable[str] = (),
+        *,
+        alone: bool = False,
     ) -> LedgerReader:
         """A reader of the ledgers ``start`` to ``end`` (None = for ever), which begins to read ahead at once.
 
-        It wants ``columns`` of ``stream`` decoded of them.
+        It wants ``columns`` of ``stream`` decoded of them; ``alone``: not together with other streams.
         """
-        return LedgerReader(self, source, start, end, stream, frozenset(columns))
+        return LedgerReader(self, source, start, end, Wanted(stream, frozenset(columns), alone))
 
     def join(self, reader: LedgerReader, leave: _Feed | None = None) -> _Feed:
         """Give a reader the feed that it reads from now on: another one than ``leave``, which it has read from."""
@@ -97,7 +104,7 @@ class LedgerHub:
             for feed in self._feeds:
                 if feed is not leave and feed.admit(reader):
                     return feed
-            feed = _Feed(reader, self._share, self._arrived)
+            feed = _Feed(reader, self._share, self._arrived, self._together)
             self._feeds.append(feed)
             return feed
 
@@ -117,21 +124,13 @@ class LedgerReader:
     Attributes:
         position: the ledger to come next.
         begun: the first ledger of the group taken last, which may still have to be decoded.
-        stream, columns: what it wants decoded.
+        wanted: what it wants decoded.
     """
 
-    def __init__(
-        self,
-        hub: LedgerHub,
-        source: LedgerSource,
-        start: int,
-        end: int | None,
-        stream: str,
-        columns: frozenset[str],
-    ) -> None:
+    def __init__(self, hub: LedgerHub, source: LedgerSource, start: int, end: int | None, wanted: Wanted) -> None:
         self.source, self.position, self.end = source, start, end
         self.begun = start
-        self.stream, self.columns = stream, columns
+        self.wanted = wanted
         self._hub = hub
         self._closed = False
         self._looked_back = time.monotonic()
@@ -181,21 +180,9 @@ class LedgerReader:
                 raise feed.failure
         return group
 
-    def decode(
-        self,
-        group: list[RawLedger],
-        begin: Callable[[tuple[str, ...]], Future[DecodedBatch]],
-    ) -> Future[DecodedBatch]:
-        """What ``begin`` makes of a group just taken for the columns that it is told: those of this reader at least.
-
-        Readers that share the group get the same, made once. See :meth:`stellar_arrow_source.flight.once.Once.get`.
-        """
-        feed = self._feed
-        columns = feed.columns(self.stream)
-        if not feed.is_shared or not self.columns.issubset(columns):  # it has been left behind
-            return begin(tuple(sorted(self.columns)))
-        key = _Decoded(self.stream, columns, group[0].sequence, len(group))
-        return feed.decoded.get(key, lambda: begin(columns))
+    def decode(self, group: list[RawLedger], begin: Begin) -> Future[DecodedBatch]:
+        """What ``begin`` makes of a group just taken; see :meth:`SharedDecoding.get`."""
+        return self._feed.decoded.get(self.wanted, group[0].sequence, len(group), begin)
 
     def close(self) -> None:
         """Stop reading; the last reader of a feed ends its thread, within the 0.2 s in which a source polls."""
@@ -226,7 +213,9 @@ class _Feed:
     in, however large: little room slows a feed but never stops it.
     """
 
-    def __init__(self, reader: LedgerReader, share: Callable[[], int], arrived: Arrived) -> None:
+    def __init__(
+        self, reader: LedgerReader, share: Callable[[], int], arrived: Arrived, together: Callable[[], bool]
+    ) -> None:
         self.changed = threading.Condition()
         self.failure: Exception | None = None
         self.ended = False
@@ -236,10 +225,10 @@ class _Feed:
         """Since when the source has given nothing; of no meaning while blocked or ended."""
         self.groups: dict[int, int] = {}
         """First ledger → number of ledgers of the groups taken, so that all readers take the same ones."""
-        self.decoded: Once[_Decoded, DecodedBatch] = Once(self._budget, _decoded_bytes)
+        self.decoded = SharedDecoding(self._budget, together)
+        self.decoded.add(reader.wanted)
         self._share, self._arrived = share, arrived
         self._readers = {reader}
-        self._columns: dict[str, tuple[str, ...]] = {}
         self._source, self._first, self._end = reader.source, reader.position, reader.end
         self._window: deque[RawLedger] = deque()
         self._stop = threading.Event()
@@ -257,7 +246,7 @@ class _Feed:
             )
             if fits:
                 self._readers.add(reader)
-                self._columns.clear()
+                self.decoded.add(reader.wanted)
             return fits
 
     def has(self, reader: LedgerReader) -> bool:
@@ -269,7 +258,8 @@ class _Feed:
         with self.changed:
             slow = {one for one in self._readers if one.position < self._first + len(self._window) / 2} - {reader}
             self._readers -= slow
-            self._columns.clear()
+            for one in slow:
+                self.decoded.discard(one.wanted)
             self.changed.notify_all()
 
     def dismiss(self, reader: LedgerReader) -> bool:
@@ -278,7 +268,7 @@ class _Feed:
             if reader not in self._readers:
                 return False
             self._readers.remove(reader)
-            self._columns.clear()
+            self.decoded.discard(reader.wanted)
             if not self._readers:
                 self._stop.set()
                 self._window.clear()
@@ -288,21 +278,7 @@ class _Feed:
 
     def forget_decoded(self) -> None:
         """Let go of what has been decoded and all readers have had."""
-        slowest = min((reader.begun for reader in self._readers), default=self.upcoming)
-        self.decoded.forget(lambda key: key.first < slowest)
-
-    @property
-    def is_shared(self) -> bool:
-        return len(self._readers) > 1
-
-    def columns(self, stream: str) -> tuple[str, ...]:
-        """Of a stream, those that any reader wants."""
-        with self.changed:
-            wanted = self._columns.get(stream)
-            if wanted is None:
-                together = frozenset[str]().union(*(one.columns for one in self._readers if one.stream == stream))
-                wanted = self._columns[stream] = tuple(sorted(together))
-            return wanted
+        self.decoded.forget(min((reader.begun for reader in self._readers), default=self.upcoming))
 
     @property
     def upcoming(self) -> int:
@@ -369,7 +345,3 @@ class _Feed:
 
     def _budget(self) -> int:
         return self._share() * max(1, len(self._readers))
-
-
-def _decoded_bytes(decoded: DecodedBatch) -> int:
-    return sum(batch.nbytes for batch in decoded.batches.values())

@@ -45,6 +45,14 @@ class Once(Generic[Key, Result]):
         work.add_done_callback(partial(self._keep, key))
         return work
 
+    def find(self, key: Key) -> Future[Result] | None:
+        """The work that has been begun and has not been let go of, nor failed."""
+        with self._lock:
+            work = self._works.get(key)
+            if work is None or work.cancelled() or (work.done() and work.exception() is not None):
+                return None
+            return work
+
     def forget(self, is_past: Callable[[Key], bool]) -> None:
         """Let go of what nobody will ask for again."""
         with self._lock:

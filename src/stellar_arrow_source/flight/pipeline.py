@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from stellar_arrow_client.errors import GapError, IntegrityError
@@ -17,6 +18,7 @@ from stellar_arrow_source.errors import DecodeError
 from stellar_arrow_source.flight.conditions import RowFilter, Span
 from stellar_arrow_source.flight.cutting import Part, cut
 from stellar_arrow_source.flight.hub import LedgerReader
+from stellar_arrow_source.flight.shared import DecodeApartError, Requests
 from stellar_arrow_source.ledgers.header import ledger_close_time
 from stellar_arrow_source.ledgers.source import RawLedger
 from stellar_arrow_source.tracing import Step, no_step
@@ -32,7 +34,10 @@ HEARTBEAT_SECONDS = 1.0
 LINGER_SECONDS = 0.05
 """How long an unfilled group waits for ledgers that are known to exist."""
 
-Decode = Callable[[tuple[str, ...], "list[bytes | memoryview]"], "DecodedBatch"]
+Decode = Callable[[Requests, "list[bytes | memoryview]"], "DecodedBatch"]
+Rows = tuple[pa.RecordBatch, "npt.NDArray[np.int64]"]
+"""The rows of one stream, and the number of rows up to and with each ledger."""
+
 Submit = Callable[[Callable[[], "DecodedBatch"]], "Future[DecodedBatch]"]
 Observer = Callable[["DecodedBatch", int, float], None]
 """Called after each decode call with its result, the bytes of its XDR and its seconds."""
@@ -43,7 +48,7 @@ class Pipeline:
 
     Args:
         is_ready: whether the stream can be decoded yet; takes at most about so many seconds.
-        decode: makes columns, among others, of the XDR of ledgers.
+        decode: makes what is asked for, of this stream and others, of the XDR of ledgers.
         submit: has that done by another thread, for it takes long where it is compiled, or has to wait for its turn.
         reach: the ledgers that ``ledgers`` gives; the others from ``start`` to ``end`` can have no row.
     """
@@ -174,36 +179,43 @@ class Pipeline:
     def _decode(self, group: list[RawLedger], poll: Callable[[], None]) -> Iterator[Part]:
         began = time.time_ns()
         try:
-            decoded = yield from self._result(lambda: self._ledgers.decode(group, partial(self._begin, group)), poll)
+            rows = yield from self._result(lambda: self._ledgers.decode(group, partial(self._begin, group)), poll)
         except DecodeError as error:
             # The ledgers before a damaged one are sound: they are sent before the error is.
             if error.index > 0:
-                sound = group[: error.index]
-                yield from self._cut((yield from self._result(lambda: self._begin(sound, self._columns), poll)))
+                sound, own = group[: error.index], {self._stream: self._columns}
+                yield from self._cut(sound, (yield from self._result(lambda: self._begin(sound, own), poll)))
             raise
         self._step("decode", began, _figures(group))
-        yield from self._cut(decoded)
+        yield from self._cut(group, rows)
 
     def _result(
         self, begin: Callable[[], Future[DecodedBatch]], poll: Callable[[], None]
-    ) -> Generator[Part, None, DecodedBatch]:
-        """What is decoded, with heartbeats meanwhile."""
+    ) -> Generator[Part, None, Rows]:
+        """The rows of this stream, with heartbeats meanwhile."""
         while True:
             future = begin()
             try:
                 yield from self._until(lambda seconds: bool(wait([future], seconds).done), poll)  # noqa: B023
-                return future.result()
-            except CancelledError:
-                pass  # a reader who shared it left before its turn came
+                decoded = future.result()
+                # No more than these is held while they are sent: what others share may be ten times as much.
+                return decoded.batches[self._stream], decoded.row_ends[self._stream]
+            except (CancelledError, DecodeApartError):
+                pass  # a reader who shared it left before its turn came, or it is to be decoded by itself
             finally:
                 future.cancel()
 
-    def _begin(self, group: list[RawLedger], columns: tuple[str, ...]) -> Future[DecodedBatch]:
-        return self._submit(partial(self._decode_whole, group, columns))
+    def _begin(self, group: list[RawLedger], requests: Requests) -> Future[DecodedBatch]:
+        return self._submit(partial(self._decode_whole, group, requests))
 
-    def _decode_whole(self, group: list[RawLedger], columns: tuple[str, ...]) -> DecodedBatch:
+    def _decode_whole(self, group: list[RawLedger], requests: Requests) -> DecodedBatch:
         began = time.perf_counter()
-        decoded = self._make(columns, [ledger.xdr for ledger in group])
+        try:
+            decoded = self._make(requests, [ledger.xdr for ledger in group])
+        except Exception as error:
+            if len(requests) > 1:  # what is wrong with one stream is not to end the others
+                raise DecodeApartError from error
+            raise
         seconds = time.perf_counter() - began
         sequences = np.asarray(decoded.sequences)
         wrong = np.flatnonzero(sequences != np.arange(group[0].sequence, group[0].sequence + len(group)))
@@ -213,11 +225,11 @@ class Pipeline:
         self._observe(decoded, sum(len(ledger.xdr) for ledger in group), seconds)
         return decoded
 
-    def _cut(self, decoded: DecodedBatch) -> Iterator[Part]:
-        rows, row_ends = decoded.batches[self._stream], decoded.row_ends[self._stream]
+    def _cut(self, group: list[RawLedger], decoded: Rows) -> Iterator[Part]:
+        rows, row_ends = decoded
         if self._row_filter is not None:
             rows, row_ends = self._row_filter.apply(rows.select(self._columns), row_ends)
-        yield from cut(rows.select(self._names), int(decoded.sequences[0]), row_ends)
+        yield from cut(rows.select(self._names), group[0].sequence, row_ends)
 
 
 def _figures(group: list[RawLedger]) -> dict[str, int]:

@@ -49,6 +49,13 @@ class StreamPlan:
         """The columns to decode: those to send, and those that the condition reads."""
         return tuple(dict.fromkeys((*self.schema.names, *(self.row_filter.columns if self.row_filter else ()))))
 
+    @property
+    def alone(self) -> bool:
+        """Whether it is not decoded together with other streams: what these walk marks nothing for opt-in columns, and
+        a condition on close times passes over ledgers that they read."""
+        skips = self.row_filter is not None and self.row_filter.close_times != Span()
+        return skips or any(column.opt_in for column in self.stream.select(self.columns))
+
     def reach(self, start: int, newest: int | None) -> tuple[int, int | None]:
         """First and last ledger from ``start`` on that can have rows, at least one; an endless request has no last one.
 

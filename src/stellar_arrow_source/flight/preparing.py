@@ -32,6 +32,7 @@ class Preparation:
 
     def __init__(self, streams: Sequence[str], command: Sequence[str] = COMMAND) -> None:
         self._left = list(streams)
+        self._abandoned: frozenset[str] = frozenset()
         self._command = list(command)
         self._changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,6 +59,10 @@ class Preparation:
                 self._left.remove(stream)
                 self._left.insert(1, stream)
             return self._changed.wait_for(lambda: stream not in self._left, seconds)
+
+    def is_compiled(self, stream: str) -> bool:
+        """Whether the stream is compiled; what is left to be compiled where it is used is not."""
+        return stream not in self._left and stream not in self._abandoned
 
     def finished(self, seconds: float) -> bool:
         """Whether nothing is left to be compiled; waits at most so long."""
@@ -127,5 +132,7 @@ class Preparation:
     def _done(self, stream: str | None) -> None:
         """Tell that a stream, or every one, need not be waited for."""
         with self._changed:
+            if stream is None:
+                self._abandoned = frozenset(self._left)
             self._left = [] if stream is None else [name for name in self._left if name != stream]
             self._changed.notify_all()

@@ -39,6 +39,7 @@ from stellar_arrow_source.flight.planning import (
     plan,
 )
 from stellar_arrow_source.flight.preparing import Preparation
+from stellar_arrow_source.flight.shared import Requests
 from stellar_arrow_source.flight.source_watch import SourceWatch
 from stellar_arrow_source.flight.stalled import Sending, StalledClients
 from stellar_arrow_source.monitoring.activity import CANCELLED, COMPLETE, Activity
@@ -235,7 +236,8 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             caller.account.delay(caller.limits)
             extra = self._analytics.columns_beside(stream) if self._analytics else ()
             reach = found.reach(start, self._watch.newest)
-            ledgers = self._hub.open(self._watch.source, *reach, stream, (*found.columns, *extra))
+            columns = (*found.columns, *extra)
+            ledgers = self._hub.open(self._watch.source, *reach, stream, columns, alone=found.alone)
             call = call_of(context)
             facts = {"stream": stream, "start": start, "end": end, "client": caller.name, "request": call.id}
             trace = self._trace(call, facts, context) if self._tracing else None
@@ -297,15 +299,9 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         def is_ready(seconds: float) -> bool:
             return self._preparation.wait(stream, seconds)
 
-        def decode(columns: tuple[str, ...], xdrs: list[bytes | memoryview]) -> DecodedBatch:
-            with self._decoders.lend(stream, columns, self._watch.passphrase) as decoder:
+        def decode(requests: Requests, xdrs: list[bytes | memoryview]) -> DecodedBatch:
+            with self._decoders.lend(requests, self._watch.passphrase) as decoder:
                 return decoder.decode(xdrs)
-
-        def observe(decoded: DecodedBatch, xdr_bytes: int, seconds: float) -> None:
-            self._metrics.decoded(stream, len(decoded.sequences), xdr_bytes, seconds)
-            self._tell_skipped(decoded)
-            if self._analytics:
-                self._analytics.observe(stream, decoded.sequences, decoded.batches[stream], decoded.row_ends[stream])
 
         return Pipeline(
             ledgers,
@@ -320,9 +316,16 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             reach=reach,
             group_ledgers=self._group_ledgers,
             newest=lambda: self._watch.newest,
-            observe=observe,
+            observe=self._observe,
             step=step,
         )
+
+    def _observe(self, decoded: DecodedBatch, xdr_bytes: int, seconds: float) -> None:
+        for stream, rows in decoded.batches.items():
+            self._metrics.decoded(stream, len(decoded.sequences), xdr_bytes, seconds / len(decoded.batches))
+            if self._analytics:
+                self._analytics.observe(stream, decoded.sequences, rows, decoded.row_ends[stream])
+        self._tell_skipped(decoded)
 
     def _tell_skipped(self, decoded: DecodedBatch) -> None:
         for skipped, number in decoded.skipped.items():

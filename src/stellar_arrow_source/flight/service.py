@@ -83,7 +83,7 @@ class Service:
         self._preparation = Preparation(tables.unprepared())
         metrics = Metrics()
         self._fetched = Fetched(metrics)
-        self._hub = LedgerHub(self._limiter.read_ahead_share, self._arrived)
+        self._hub = LedgerHub(self._limiter.read_ahead_share, self._arrived, self._can_decode_together)
         self._watch = SourceWatch(
             open_source,
             tables,
@@ -292,6 +292,10 @@ class Service:
         if self._config.enable_analytics:
             pages["/analytics"] = lambda: json_page(self._status.analytics())
         return pages
+
+    def _can_decode_together(self) -> bool:
+        name = self._tables.together
+        return name is not None and self._preparation.is_compiled(name)
 
     def _arrived(self, ledger: RawLedger, seconds: float) -> None:
         """A ledger came from the source, which took so long."""

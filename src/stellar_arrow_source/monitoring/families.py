@@ -109,7 +109,9 @@ EVENTS_SKIPPED = Family(
     "events_skipped_total", Kind.COUNTER, "Decoded events that gave no row although their kind should.",
     ("stream", "reason"),
 )  # fmt: skip
-UNCOMPILED = Family("streams_uncompiled", Kind.GAUGE, "Streams whose decoder is still to be compiled.")
+UNCOMPILED = Family(
+    "streams_uncompiled", Kind.GAUGE, "Decoders still to be compiled: one for each stream, one for several together."
+)
 LEDGERS_SERVED = Family(
     "ledgers_served_total", Kind.COUNTER, "Ledgers completed on the wire, counted for each client.", ("stream",)
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -45,22 +45,30 @@ class LedgerDecoder:
     Args:
         requests: stream, or its name or alias → columns, None for all that are not opt-in.
         passphrase: of the network; None to recognise a known one.
+        beside: streams whose usual columns are marked too, so that decoders of any of them share a program.
 
     Raises:
         UnknownStreamError, UnknownColumnError: a request names what does not exist.
     """
 
-    def __init__(self, requests: Mapping[str | Stream, Sequence[str] | None], *, passphrase: str | None = None) -> None:
+    def __init__(
+        self,
+        requests: Mapping[str | Stream, Sequence[str] | None],
+        *,
+        passphrase: str | None = None,
+        beside: Iterable[Stream] = (),
+    ) -> None:
         self._streams: list[tuple[Stream, tuple[Column, ...]]] = []
         needs = set(needs_of((SEQUENCE, CLOSE_TIME, *MATCH_NEEDS)))
         for name, names in requests.items():
             stream = name if isinstance(name, Stream) else find_stream(name)
             columns = stream.select(names)
             self._streams.append((stream, columns))
-            needs.update(needs_of(stream.reads))
             # What is not asked for is marked too: so a stream has two programs at most, each compiled once (in 2 s).
-            for column in stream.columns if any(column.opt_in for column in columns) else stream.select():
-                needs.update(column.needs())
+            opted = any(column.opt_in for column in columns)
+            needs.update(_needs(stream, stream.columns if opted else stream.select()))
+        for stream in beside:
+            needs.update(_needs(stream, stream.select()))
         self._passphrase = passphrase
         self.buffer = LedgerBuffer()
         """Where :meth:`decode_buffer` reads ledgers from; fill it directly to save a copy."""
@@ -110,6 +118,12 @@ class LedgerDecoder:
         fault = int(bounds[error.index, 0]) + error.offset // 4
         sequence = int(words[at].byteswap()) if 0 < at < fault else None
         return DecodeError(error.reason, ledger=sequence, index=error.index, offset=error.offset, path=error.path)
+
+
+def _needs(stream: Stream, columns: Iterable[Column]) -> Iterator[Need]:
+    yield from needs_of(stream.reads)
+    for column in columns:
+        yield from column.needs()
 
 
 @lru_cache(maxsize=256)

@@ -1,8 +1,9 @@
 """Compiles what streams need ahead of their use, in a process of its own, whose memory goes when it ends.
 
 ``python -m stellar_arrow_source.tables.prepare [PASSPHRASE]`` reads the length of a ledger (8 bytes, big-endian), the
-ledger, then names of streams, a line each; it answers each with the same line once the stream's code is in the caches.
-It ends when there is nothing more to read, or, having compiled much, with EX_TEMPFAIL for another one to go on.
+ledger, then names of streams or :data:`TOGETHER`, a line each; it answers each with the same line once its code is in
+the caches. It ends when there is nothing more to read, or, having compiled much, with EX_TEMPFAIL for another one to go
+on.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import sys
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import numba
 
 from stellar_arrow_client.errors import StellarArrowError
+from stellar_arrow_source.tables.catalog import STREAMS
 from stellar_arrow_source.tables.decoder import LedgerDecoder
 from stellar_arrow_source.xdr import code_cache
+
+TOGETHER: Final = "all-streams"
+"""The name for what decodes several streams in one call."""
 
 _MOST_MEMORY = 400 << 10  # KiB, as ru_maxrss counts on Linux
 
@@ -49,7 +54,8 @@ def serve(requests: IO[bytes], answers: IO[bytes], passphrase: str | None) -> in
     for line in requests:
         name = line.decode().strip()
         with contextlib.suppress(StellarArrowError):  # whoever decodes the ledger is told
-            LedgerDecoder({name: None}, passphrase=passphrase).decode([ledger])
+            streams = [stream.name for stream in STREAMS] if name == TOGETHER else [name]
+            LedgerDecoder(dict.fromkeys(streams), passphrase=passphrase).decode([ledger])
             code_cache.store(f"prepared {name} of {_sources()}", *code_cache.processor(), b"done")
         answers.write(line)
         answers.flush()
