@@ -51,8 +51,8 @@ class StreamPlan:
 
     @property
     def alone(self) -> bool:
-        """Whether it is not decoded together with other streams: what these walk marks nothing for opt-in columns, and
-        a condition on close times passes over ledgers that they read."""
+        """Whether it is decoded by itself: the program for several streams marks nothing for opt-in columns, and what a
+        condition on close times passes over, other streams read."""
         skips = self.row_filter is not None and self.row_filter.close_times != Span()
         return skips or any(column.opt_in for column in self.stream.select(self.columns))
 

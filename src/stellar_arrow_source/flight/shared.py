@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from stellar_arrow_source.tables import DecodedBatch
 
 LEAST_STREAMS: Final = 3
-"""From how many different streams on one call makes them all: the walk for all streams marks more than each needs."""
+"""From how many different streams on one call makes them all.
+
+The walk for all streams marks more than each needs. So two streams gain little or nothing (0.8 to 1.0 of the time of
+two calls), three take 0.6 to 0.9 of that of three, all 22 take 0.5.
+"""
 
 Requests = Mapping[str, tuple[str, ...]]
 """Stream → the columns to decode of it."""

@@ -104,7 +104,13 @@ PREFETCH_BYTES = Family("prefetch_bytes", Kind.GAUGE, "Raw ledgers read ahead, a
 PREFETCH_LIMIT = Family("prefetch_limit_bytes", Kind.GAUGE, "Raw ledgers that all streams together may read ahead.")
 LEDGERS_DECODED = Family("ledgers_decoded_total", Kind.COUNTER, "Ledgers decoded.", ("stream",))
 XDR_BYTES_DECODED = Family("xdr_bytes_decoded_total", Kind.COUNTER, "XDR bytes decoded.", ("stream",))
-DECODE_SECONDS = Family("decode_seconds", Kind.HISTOGRAM, "Time of one decode call.", ("stream",), _DECODE)
+DECODE_SECONDS = Family(
+    "decode_seconds",
+    Kind.HISTOGRAM,
+    "Time of one decode call; of one for several streams, each has an equal part.",
+    ("stream",),
+    _DECODE,
+)
 EVENTS_SKIPPED = Family(
     "events_skipped_total", Kind.COUNTER, "Decoded events that gave no row although their kind should.",
     ("stream", "reason"),
