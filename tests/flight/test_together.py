@@ -24,7 +24,7 @@ from tests.support.serving import DAMAGED, STREAMS, TABLES, Decoded, PlainDecode
 NAMES = tuple(stream.name for stream in STREAMS)
 FIRST, LAST = 11, 60
 REQUESTS = tuple(StreamRequest(name, FIRST, LAST) for name in NAMES)
-DECODE_SECONDS = 0.01
+DECODE_SECONDS = 0.05
 
 
 class Noting(PlainDecoder):
@@ -113,7 +113,7 @@ def test_all_have_their_rows_of_one_decode(tables: Tables) -> None:
         assert found["stellar_arrow_ledgers_decoded_total", (name,)] == LAST - FIRST + 1
         seconds += found["stellar_arrow_decode_seconds_sum", (name,)]
     # Each call's time is told once, whichever number of streams it was for.
-    assert len(calls) * DECODE_SECONDS <= seconds < 2 * len(calls) * DECODE_SECONDS + 0.5
+    assert 1 <= seconds / (len(calls) * DECODE_SECONDS) < 2
 
 
 def test_all_are_told_of_a_damaged_ledger_after_those_before_it(tables: Tables) -> None:
