@@ -288,3 +288,19 @@ def test_who_tries_again_does_not_share_the_end_of_tries_that_fail(tmp_path: Pat
         folder.given_up.set()
     assert read(store, 64, 67) == ledgers
     store.close()
+
+
+def test_a_reading_that_has_just_failed_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for it may be told before it is taken out of the cache."""
+    ledgers = made(64, 67)
+    Store(tmp_path).write(64, ledgers)
+    folder = BrokenFolder(tmp_path, "--64.xdr")
+    folder.trying.set()
+    folder.given_up.set()
+    monkeypatch.setattr(GalexieStore, "_account", lambda *_: None)
+    store = GalexieStore(folder, endpoint=str(tmp_path))
+    with pytest.raises(SourceUnavailableError):
+        read(store, 64, 67)
+    folder.broken = False
+    assert read(store, 64, 67) == ledgers
+    store.close()

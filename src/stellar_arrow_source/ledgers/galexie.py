@@ -225,7 +225,8 @@ class GalexieStore:
     def _load(self, batch: Span) -> _Reading:
         """The ledgers of a file; files read lately are kept, since readers of a service come page by page."""
         with self._lock:
-            if (known := self._cache.get(batch.first)) is not None and not known.cancelled():
+            # A reading that failed is seen as done a moment before it is taken out.
+            if (known := self._cache.get(batch.first)) is not None and not _gave_nothing(known):
                 self._cache.move_to_end(batch.first)
                 return known
             try:
@@ -247,7 +248,7 @@ class GalexieStore:
         with self._lock:
             if self._cache.get(key) is not done:
                 return
-            if done.cancelled() or done.exception() is not None or done.result() is None:
+            if _gave_nothing(done):
                 del self._cache[key]
                 return
             self._cached_bytes += _size(done)
@@ -323,6 +324,11 @@ def _decompress_in_steps(compressed: bytes | memoryview, path: str) -> bytes:
     if not frame.eof:
         raise IntegrityError(f"{path} is truncated: its {len(compressed)} bytes end within the zstd frame")
     return b"".join(parts)
+
+
+def _gave_nothing(reading: _Reading) -> bool:
+    """Whether it is over without ledgers."""
+    return reading.done() and (reading.cancelled() or reading.exception() is not None or reading.result() is None)
 
 
 def _size(batch: _Reading) -> int:
