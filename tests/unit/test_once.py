@@ -90,3 +90,17 @@ def test_what_is_past_is_forgotten_done_or_not(works: Works) -> None:
     late.set_result(bytes(100))
     assert late.result() == bytes(100)
     assert once.held_bytes == 100
+
+
+def test_who_hears_of_a_failure_first_may_ask_again_at_once(works: Works) -> None:
+    """A moment before the failed work is let go of."""
+    once: Once[str, bytes] = Once(lambda: 1000, len)
+    again: list[Future[bytes]] = []
+    failing: Future[bytes] = Future()
+    failing.add_done_callback(lambda _: again.append(once.get("key", works.begin)))
+    assert once.get("key", lambda: failing) is failing
+    failing.set_exception(ValueError("broken"))
+    assert again == works.begun
+    works.begun[0].set_result(b"sound")
+    assert once.get("key", works.begin).result() == b"sound"
+    assert len(works.begun) == 1

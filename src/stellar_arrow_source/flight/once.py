@@ -38,8 +38,7 @@ class Once(Generic[Key, Result]):
         A failure is told to all who share it, but not kept. Who cancels it does so for all: they are to ask again.
         """
         with self._lock:
-            work = self._works.get(key)
-            if work is not None and not work.cancelled():
+            if (work := self._found(key)) is not None:
                 return work
             work = self._works[key] = begin()
         work.add_done_callback(partial(self._keep, key))
@@ -48,16 +47,20 @@ class Once(Generic[Key, Result]):
     def find(self, key: Key) -> Future[Result] | None:
         """The work that has been begun and has not been let go of, nor failed."""
         with self._lock:
-            work = self._works.get(key)
-            if work is None or work.cancelled() or (work.done() and work.exception() is not None):
-                return None
-            return work
+            return self._found(key)
 
     def forget(self, is_past: Callable[[Key], bool]) -> None:
         """Let go of what nobody will ask for again."""
         with self._lock:
             for key in [key for key in self._works if is_past(key)]:
                 self._drop(key)
+
+    def _found(self, key: Key) -> Future[Result] | None:
+        work = self._works.get(key)
+        # What failed is seen as done a moment before it is dropped.
+        if work is None or work.cancelled() or (work.done() and work.exception() is not None):
+            return None
+        return work
 
     def _keep(self, key: Key, work: Future[Result]) -> None:
         with self._lock:
