@@ -81,7 +81,7 @@ class Preparation:
         _log.info(
             "compiling the decoder, as once on every machine; it takes some minutes, streams are served when theirs is "
             "compiled",
-            streams=len(self._left),
+            left=len(self._left),
         )
         try:
             while self._left and self._serve(ledger):
