@@ -64,7 +64,7 @@ class Decoders:
         """Have work done that uses a decoder of these columns for so many ledgers.
 
         As soon as one of the threads is free; of a single ledger with a decoder at hand it is :class:`Brief`, for at
-        the tip every hop between threads is felt (0.2 ms of the 5 until a client has its rows).
+        the tip every hop between threads is felt (0.1 ms and more of the 5 until a client has its rows).
         """
         key = _key(requests, passphrase)
         if ledgers == 1 and any(kept == key for kept, _ in tuple(self._idle)):
@@ -82,8 +82,8 @@ class Decoders:
             del self._idle[: -self._most]
             if not self._loaded.issuperset(requests):
                 self._loaded.update(requests)
-                # Compiled code of a stream is some 70,000 objects for ever. To look for cycles among them stops all
-                # threads: 0.2 s with four streams. A collection before would do so too; what it would find is little.
+                # Compiled code is some 100,000 objects a stream, for ever. To look for cycles among them stops all
+                # threads, for 0.2 s on a busy machine. A collection before would do so too, and find little.
                 gc.freeze()
 
     def _take(self, key: _Key) -> LedgerDecoder | None:
