@@ -20,21 +20,16 @@ from stellar_arrow_client.errors import (
     UnavailableError,
 )
 from stellar_arrow_client.options import (
-    Assignment,
     Choice,
     Command,
     Group,
-    Names,
     RunOptions,
     Selection,
     client_options,
-    dry_run_option,
     option,
     request_options,
     run_options,
-    schema_change_option,
     standard_options,
-    stream_option,
 )
 
 seen: dict[str, Any] = {}
@@ -67,35 +62,6 @@ def group() -> None:
 def show(kind: str) -> None:
     """Show."""
     click.echo(kind)
-
-
-@click.group("demo-writer", cls=Group)
-def tools() -> None:
-    """Commands beside writing."""
-
-
-@tools.command()
-@option("--fast", is_flag=True, help="A flag.")
-@standard_options("stellar-arrow-source")
-def sweep(fast: bool) -> int:
-    """Sweep it."""
-    if fast:
-        raise GapError("a hole")
-    return 7
-
-
-@click.command("demo-writer", cls=Command, tools=tools)
-@click.argument("output")
-@stream_option("Each is a heap.")
-@schema_change_option("heap lacks")
-@dry_run_option
-@option("--setting", "settings", type=Assignment("colour=blue"), multiple=True, help="Settings.")
-@option("--keys", type=Names(), default="a, b", help="Names.")
-@standard_options("stellar-arrow-source")
-def write(**kwargs: Any) -> None:
-    """Write."""
-    seen.clear()
-    seen.update(kwargs)
 
 
 def invoke(*args: str, command: click.Command = demo, env: dict[str, str] | None = None) -> Result:
@@ -248,52 +214,6 @@ def test_help_shows_default_and_environment_of_every_option() -> None:
     for words in ("DEMO_SIZE; default: 7", "DEMO_CONSUMER_TAG", "default: 300.0", "LOG_LEVEL; default: info"):
         assert words in text
     assert "HOST:PORT, grpc://" in text
-
-
-def test_options_of_writers() -> None:
-    assert invoke("out", command=write).exit_code == 0
-    assert seen == {
-        "output": "out",
-        "streams": ("payments",),
-        "add_columns": False,
-        "dry_run": False,
-        "settings": (),
-        "keys": ("a", "b"),
-    }
-    given = ["--stream", "a,b", "--stream", "c", "--schema-change", "add", "--dry-run", "--setting", "x = y=z"]
-    assert invoke("out", *given, command=write, env={"DEMO_WRITER_KEYS": "c,d"}).exit_code == 0
-    assert seen == {
-        "output": "out",
-        "streams": ("a,b", "c"),
-        "add_columns": True,
-        "dry_run": True,
-        "settings": (("x", "y=z"),),
-        "keys": ("c", "d"),
-    }
-    for wrong in ("x", "=y"):
-        refused = invoke("out", "--setting", wrong, command=write)
-        assert refused.exit_code == 2
-        assert "write it as name=value, such as colour=blue" in refused.stderr
-    text = " ".join(invoke("--help", command=write).stdout.split())
-    assert "may be repeated. Each is a heap. [env var: DEMO_WRITER_STREAMS; default: payments]" in text
-    assert "that a stream has and its heap lacks. [env var: DEMO_WRITER_SCHEMA_CHANGE; default: refuse]" in text
-    assert "[env var: DEMO_WRITER_DRY_RUN]" in text
-
-
-def test_a_command_beside_another_runs_by_its_name(tmp_path: Path) -> None:
-    assert invoke("sweep", command=write).exit_code == 7
-    failed = invoke("sweep", "--fast", command=write)
-    assert (failed.exit_code, failed.stderr) == (4, "error: a hole\n")
-    assert "Traceback" in invoke("sweep", "--fast", "--debug", command=write).stderr
-    assert invoke("sweep", command=write, env={"DEMO_WRITER_SWEEP_FAST": "1"}).exit_code == 4
-    assert "Usage: demo-writer sweep [OPTIONS]" in invoke("sweep", "--help", command=write).stdout
-    assert "demo-writer sweep  Sweep it." in invoke("--help", command=write).stdout
-    assert "(see 'demo-writer sweep --help')" in invoke("sweep", "--slow", command=write).stderr
-    file = tmp_path / "conf.toml"
-    file.write_text("[demo-writer]\ndry-run = true\n[demo-writer.sweep]\nfast = true\n")
-    assert invoke("sweep", "--config", str(file), command=write).exit_code == 4
-    assert invoke("./sweep", "--config", str(file), command=write).exit_code == 0
-    assert (seen["output"], seen["dry_run"]) == ("./sweep", True)
 
 
 def test_version() -> None:

@@ -154,7 +154,7 @@ def test_following_the_tip_is_prompt_and_says_when_nothing_comes() -> None:
             chunk = reader.read_chunk()
             delays.append(time.perf_counter() - began)
             assert Cursor.from_metadata(chunk.app_metadata.to_pybytes()) == Cursor(sequence, sequence)
-        assert sorted(delays)[len(delays) // 2] < 0.2  # how prompt it is, benchmarks/latency.py tells
+        assert sorted(delays)[len(delays) // 4] < 0.01  # a busy machine delays some; polling would most
         reader.cancel()
 
 

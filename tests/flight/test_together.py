@@ -13,6 +13,7 @@ from urllib.request import urlopen
 import pyarrow as pa
 import pytest
 from pyarrow import flight
+from structlog.testing import capture_logs
 
 from stellar_arrow_client.request import StreamRequest
 from stellar_arrow_source.flight.backend import Tables
@@ -128,8 +129,9 @@ def test_all_are_told_of_a_damaged_ledger_after_those_before_it(tables: Tables) 
 
 def test_what_is_wrong_with_one_stream_does_not_end_the_others(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Noting, "fault", "transactions")
-    with server(tables) as (service, source):
+    with server(tables) as (service, source), capture_logs() as lines:
         together = read_at_once(service, source, REQUESTS)
+    assert "ledgers are decoded for each stream apart" in [line["event"] for line in lines]
     assert [answer.error is None for answer in together] == [True, True, False]
     assert [answer.rows.num_rows for answer in together] == [100, 50, 0]
 

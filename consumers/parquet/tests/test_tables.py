@@ -17,10 +17,11 @@ from parquet_consumer.formats import Format, find_archives
 from parquet_consumer.manifest import EmptyRecord
 from parquet_consumer.partitions import Partitioning
 from parquet_consumer.sink import ParquetSink
-from parquet_consumer.tables import ConflictError, Table
+from parquet_consumer.tables import ConflictError, Table, TableFile
 from parquet_consumer.upkeep import table_faults
 
 from stellar_arrow_client.errors import OutputMismatchError
+from stellar_arrow_client.policy import RetryPolicy
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import sample_table
 from stellar_arrow_source.tables import STREAMS
@@ -188,7 +189,7 @@ def test_why_nothing_can_be_committed_is_said(
 
     with monkeypatch.context() as patch:
         patch.setattr(type(archive.records), "_commit", refuse)
-        patch.setattr(tables, "_LONGEST_WAIT", 0)
+        patch.setattr(tables, "_PATIENCE", RetryPolicy(initial=0, maximum=0))
         with pytest.raises((ArchiveError, StorageUnavailableError), match=said):
             lake.write(rows, FIRST, LAST, archive=archive)
     archive.close()
@@ -269,6 +270,32 @@ def test_old_files_are_given_up_but_stay_covered(lake: Lake) -> None:
     lake.check(kept)
     assert {file.path for file in old} <= set(table.vacuum(timedelta(0), dry_run=False))
     lake.check(kept)
+
+
+def test_old_files_are_given_up_though_others_write(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = sample_table(FIRST, LAST)
+    lake.write(rows, FIRST, LAST)
+    limit = of_ledgers(rows, FIRST + 40, LAST)["ledger_close_time"][0].as_py()
+    table = lake.table()
+    remove, tries = type(table)._remove, []
+
+    def after_a_conflict(self: Table, files: list[TableFile]) -> None:
+        tries.append(files)
+        if len(tries) == 1:
+            raise ConflictError("version 3 is taken")
+        remove(self, files)
+
+    monkeypatch.setattr(type(table), "_remove", after_a_conflict)
+    assert table.prune(limit) == tries[0] == tries[1] != []
+    assert table.prune(limit) == []
+
+    def refuse(*_: object) -> None:
+        raise ConflictError("version 4 is taken")
+
+    monkeypatch.setattr(type(table), "_remove", refuse)
+    monkeypatch.setattr(tables, "_PATIENCE", RetryPolicy(initial=0, maximum=0))
+    with pytest.raises(ArchiveError, match=r"others keep changing it \(version 4 is taken\); try again"):
+        table.prune(limit + timedelta(days=1))
 
 
 def test_upkeep_beside_a_writer(lake: Lake) -> None:

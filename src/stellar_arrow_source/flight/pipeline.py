@@ -214,12 +214,7 @@ class Pipeline:
 
     def _decode_whole(self, group: list[RawLedger], requests: Requests) -> DecodedBatch:
         began = time.perf_counter()
-        try:
-            decoded = self._make(requests, [ledger.xdr for ledger in group])
-        except Exception as error:
-            if len(requests) > 1:  # what is wrong with one stream is not to end the others
-                raise DecodeApartError from error
-            raise
+        decoded = self._make(requests, [ledger.xdr for ledger in group])
         seconds = time.perf_counter() - began
         sequences = np.asarray(decoded.sequences)
         wrong = np.flatnonzero(sequences != np.arange(group[0].sequence, group[0].sequence + len(group)))

@@ -40,12 +40,13 @@ from stellar_arrow_source.flight.planning import (
     plan,
 )
 from stellar_arrow_source.flight.preparing import Preparation
-from stellar_arrow_source.flight.shared import Requests
+from stellar_arrow_source.flight.shared import DecodeApartError, Requests
 from stellar_arrow_source.flight.source_watch import SourceWatch
 from stellar_arrow_source.flight.stalled import Sending, StalledClients
 from stellar_arrow_source.monitoring.activity import CANCELLED, COMPLETE, Activity
 from stellar_arrow_source.monitoring.analytics import LedgerAnalytics
 from stellar_arrow_source.monitoring.metrics import Metrics
+from stellar_arrow_source.sparing import Sparing
 from stellar_arrow_source.tracing import Step, StreamTrace, Tracing, no_step
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self._locations = locations
         self._hub = hub
         self._decoders = Decoders(tables.decoder)
+        self._apart = Sparing()
         self._stalled = StalledClients(stalled_client_seconds)
         self._tracing = tracing
         self._refusals = Refusals()
@@ -300,17 +302,13 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
         def is_ready(seconds: float) -> bool:
             return self._preparation.wait(stream, seconds)
 
-        def decode(requests: Requests, xdrs: list[bytes | memoryview]) -> DecodedBatch:
-            with self._decoders.lend(requests, self._watch.passphrase) as decoder:
-                return decoder.decode(xdrs)
-
         def submit(work: Callable[[], DecodedBatch], requests: Requests, ledgers: int) -> Future[DecodedBatch]:
             return self._decoders.submit(work, requests, self._watch.passphrase, ledgers)
 
         return Pipeline(
             ledgers,
             is_ready,
-            decode,
+            self._decode,
             submit,
             stream,
             found.schema,
@@ -323,6 +321,18 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             observe=self._observe,
             step=step,
         )
+
+    def _decode(self, requests: Requests, xdrs: list[bytes | memoryview]) -> DecodedBatch:
+        try:
+            with self._decoders.lend(requests, self._watch.passphrase) as decoder:
+                return decoder.decode(xdrs)
+        except Exception as error:
+            if len(requests) == 1:
+                raise
+            if (more := self._apart.tell()) is not None:  # each stream by itself will tell, but not what it costs
+                reason = f"{type(error).__name__}: {error}"
+                _log.warning(f"ledgers are decoded for each stream apart{more}", reason=reason[:300])
+            raise DecodeApartError from error
 
     def _observe(self, decoded: DecodedBatch, xdr_bytes: int, seconds: float) -> None:
         for stream, rows in decoded.batches.items():

@@ -74,6 +74,7 @@ class SharedDecoding:
         """What was asked for together of each group, also of those whose result has gone."""
         self._wants: set[Wanted] = set()
         self._columns: dict[str, tuple[str, ...]] = {}
+        self._requests: Requests | None = None
         self._lock = threading.Lock()
 
     @property
@@ -85,13 +86,13 @@ class SharedDecoding:
         """Decode what a reader wants, too, from now on."""
         with self._lock:
             self._wants.add(wanted)
-            self._columns.clear()
+            self._anew()
 
     def discard(self, wanted: Wanted) -> None:
         """What a reader wanted need not be decoded for it any more."""
         with self._lock:
             self._wants.discard(wanted)
-            self._columns.clear()
+            self._anew()
 
     def forget(self, before: int) -> None:
         """Let go of what has been made of ledgers before that one, for all readers have had it."""
@@ -122,15 +123,32 @@ class SharedDecoding:
         """
         requests = self._together.get(group)
         if requests is None:
-            wanted.late = False
-            streams = {each.stream for each in self._wants if not (each.alone or each.late)}
-            if len(streams) < LEAST_STREAMS or not self._can_together():
+            self._note(wanted, late=False)
+            if not (wishes := self._of_all()) or not self._can_together():
                 return None
-            requests = self._together[group] = {stream: self._shareable(stream) for stream in sorted(streams)}
-            return self._works.get(group, lambda: begin(requests))
+            self._together[group] = wishes
+            return self._works.get(group, lambda: begin(wishes))
         work = self._works.find(group)
-        wanted.late = work is None
+        self._note(wanted, late=work is None)
         return work if wanted.columns.issubset(requests.get(wanted.stream, ())) else None
+
+    def _note(self, wanted: Wanted, *, late: bool) -> None:
+        if wanted.late != late:
+            wanted.late = late
+            self._anew()
+
+    def _anew(self) -> None:
+        """What is made of all that is wanted has changed; it is put together when it is asked for."""
+        self._columns.clear()
+        self._requests = None
+
+    def _of_all(self) -> Requests:
+        """What to decode in one call; nothing if that would not help."""
+        if self._requests is None:
+            streams = {each.stream for each in self._wants if not (each.alone or each.late)}
+            enough = len(streams) >= LEAST_STREAMS
+            self._requests = {stream: self._shareable(stream) for stream in sorted(streams)} if enough else {}
+        return self._requests
 
     def _shareable(self, stream: str) -> tuple[str, ...]:
         return _union(each for each in self._wants if each.stream == stream and not each.alone)

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 import pyarrow as pa
@@ -21,13 +22,14 @@ from parquet_consumer.names import first_ledger, is_ours
 from parquet_consumer.partitions import HIVE
 from parquet_consumer.storage import Storage
 from parquet_consumer.table_types import table_schema
+from stellar_arrow_client.policy import RetryPolicy
 from stellar_arrow_client.ranges import LedgerRanges
 
 ARCHIVE_PROPERTY: Final = "stellar-arrow.archive"
 DAY: Final = "date"
 _ATTEMPTS: Final = 10
-_FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
-"""Seconds between attempts, some 16 together: also what a catalog stands on may be away for a moment."""
+_PATIENCE: Final = RetryPolicy(initial=0.05, maximum=5.0)
+"""Between attempts, 8 to 16 seconds together: also what a catalog stands on may be away for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class Table(ABC):
             ArchiveError: others keep changing the table.
         """
         conflict: ConflictError | None = None
-        for attempt in range(_ATTEMPTS):
+        for wait in _waits():
             with storage_errors("prune", self.place):
                 old = [file for file in self.files() if file.newest is not None and file.newest < before]
                 if dry_run or not old:
@@ -183,7 +185,8 @@ class Table(ABC):
                     self._remove(old)
                 except ConflictError as error:
                     conflict = error
-                    time.sleep(_wait(attempt))
+                    if wait is not None:
+                        time.sleep(wait)
                     self._reload()
                 else:
                     self._reload()
@@ -214,7 +217,7 @@ class Table(ABC):
     def _make(self, change: Change) -> None:
         """Commit; when something goes wrong, the table itself tells what has happened."""
         with storage_errors("record in", self.place):
-            for attempt in range(_ATTEMPTS):
+            for wait in _waits():
                 before = self._token
                 try:
                     self._commit(change)
@@ -226,8 +229,8 @@ class Table(ABC):
                         raise ArchiveError(
                             f"another process has begun to write to {self.place}; this one must end"
                         ) from error
-                    if attempt < _ATTEMPTS - 1:
-                        time.sleep(_wait(attempt))
+                    if wait is not None:
+                        time.sleep(wait)
                     elif isinstance(error, ConflictError):
                         raise ArchiveError(
                             f"cannot record in {self.place}: others keep changing it ({error}); try again"
@@ -256,6 +259,7 @@ class Table(ABC):
             self.covered.add(first, last)
 
 
-def _wait(attempt: int) -> float:
-    """Seconds after an attempt, the first being 0."""
-    return min(_FIRST_WAIT * 2.0**attempt, _LONGEST_WAIT)
+def _waits() -> Iterator[float | None]:
+    """Seconds after each attempt to commit; None after the last."""
+    yield from islice(_PATIENCE.waits(), _ATTEMPTS - 1)
+    yield None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from hashlib import sha256
 from struct import Struct
@@ -74,20 +75,20 @@ class Asset:
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Entry:
+class Entry(ABC):
     """A LedgerEntry; subclasses say its type, its key and its data."""
 
     modified: int
     sponsor: Account | None = None
     _packed: bytes | None = None
 
+    @abstractmethod
     def key(self) -> bytes:
         """``LedgerKey``"""
-        raise NotImplementedError
 
+    @abstractmethod
     def data(self) -> bytes:
         """``LedgerEntry.data``"""
-        raise NotImplementedError
 
     def pack(self) -> bytes:
         """``LedgerEntry``, kept until the entry is changed."""
