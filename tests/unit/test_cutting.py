@@ -28,7 +28,7 @@ def test_parts_hold_every_row_once_and_cover_every_ledger_once(rows: list[int], 
         next_ledger = part.cursor.cursor
         assert part.nbytes == len(part.batch.serialize())
         assert part.batch.num_rows <= max_rows
-        assert part.nbytes <= max_bytes
+        assert part.nbytes <= max_bytes or part.batch.num_rows == 1  # a row is never cut
         held = set(part.batch["ledger_sequence"].to_pylist())
         if part.cursor.advances:
             assert held <= set(range(part.cursor.first, part.cursor.last + 1))
