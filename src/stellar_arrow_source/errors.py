@@ -30,5 +30,9 @@ class SourceUnavailableError(UnavailableError):
     """The ledger source cannot be reached, or has no ledger to give."""
 
 
+class SourceRefusedError(SourceUnavailableError):
+    """The ledger source refuses the credentials that the server has for it; to clients it is unavailable."""
+
+
 class StalledClientError(UnavailableError):
     """A client did not read for too long; it may ask again for what it has not had."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stellar_arrow_client.errors import AuthenticationError, GapError, IntegrityError
-from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_client.errors import GapError, IntegrityError
+from stellar_arrow_source.errors import SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.ledgers.endpoint import open_source
 from stellar_arrow_source.ledgers.objects import ObjectFolder
 from stellar_arrow_source.ledgers.source import RetryPolicy
@@ -148,10 +148,10 @@ def test_what_cannot_be_read_says_why(cloud: Cloud, monkeypatch: pytest.MonkeyPa
         return  # this server lets everybody in
     with pytest.raises(SourceUnavailableError, match="there is no bucket for az://absent/x"):
         open_source(cloud.endpoint("x", "absent"), retry=QUICK)
-    with pytest.raises(AuthenticationError, match="may not be read: set AZURE_STORAGE_ACCOUNT_NAME"):
+    with pytest.raises(SourceRefusedError, match="may not be read: set AZURE_STORAGE_ACCOUNT_NAME"):
         open_source(cloud.endpoint("tip", anonymous=True))
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "d3Jvbmc=")
-    with pytest.raises(AuthenticationError, match="may not be read"):
+    with pytest.raises(SourceRefusedError, match="may not be read"):
         open_source(cloud.endpoint("tip"))
 
 

@@ -6,14 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from stellar_arrow_client.errors import IntegrityError
-from stellar_arrow_source.errors import NetworkMismatchError, SourceUnavailableError
+from stellar_arrow_source.errors import NetworkMismatchError, SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.ledgers.endpoint import open_source
 from stellar_arrow_source.ledgers.failover import Failover
 from stellar_arrow_source.ledgers.source import Bounds, LedgerSource, RawLedger
@@ -21,7 +22,8 @@ from stellar_arrow_source.ledgers.tally import FAILOVERS
 from tests.ledgers.memory import LEDGERS, OTHER_LEDGERS, Memory, sequences
 from tests.ledgers.servers import QUICK, history, scripted
 from tests.ledgers.stores import NEVER, Store, take
-from tests.ledgers.test_rpc import serving
+from tests.ledgers.test_rpc import always, serving
+from tests.support.rpc_server import send
 from tests.support.serving import wait_until
 
 SILENCE = 1.0
@@ -102,6 +104,41 @@ def test_all_of_them_away() -> None:
     one, other = Memory("one", 100, 199, fails_at=(120,)), Memory("other", 100, 199, fails_at=(120,))
     with pytest.raises(SourceUnavailableError, match="none of the ledger sources can be reached: one, other"):
         sequences(failover(one, other), 100, 199)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_one_that_refuses_its_key_is_stood_in_for(status: int) -> None:
+    """As when a provider's key expires, or its service moves."""
+
+    def refuse(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> bool:
+        if not expired.is_set():
+            return False
+        send(handler, b"", status)
+        return True
+
+    expired = threading.Event()
+    with (
+        serving(100, LEDGERS, odd=refuse) as one,
+        serving(100, LEDGERS) as other,
+        closing(open_source(f"{one.endpoint},{other.endpoint}", retry=QUICK)) as source,
+    ):
+        with closing(source.ledgers(100, 199, NEVER)) as ledgers:
+            read = [ledger.sequence for ledger in islice(ledgers, 20)]
+            expired.set()
+            read += [ledger.sequence for ledger in ledgers]
+        assert read == list(range(100, 200))
+        assert source.bounds().latest == 199
+
+
+def test_all_that_refuse_are_away() -> None:
+    with (
+        serving(100, LEDGERS, odd=always(b"", 401)) as one,
+        serving(100, LEDGERS, odd=always(b"", 403)) as other,
+        closing(open_source(f"{one.endpoint},{other.endpoint}", retry=QUICK)) as source,
+        pytest.raises(SourceUnavailableError, match="none of the ledger sources") as caught,
+    ):
+        sequences(source, 100, 199)
+    assert isinstance(caught.value.__cause__, SourceRefusedError)
 
 
 def test_damage_is_no_reason_to_ask_another() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from stellar_arrow_client.errors import AuthenticationError, GapError, IntegrityError, InvalidRequestError
-from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_client.errors import GapError, IntegrityError, InvalidRequestError
+from stellar_arrow_source.errors import SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.ledgers import grpc as client
 from stellar_arrow_source.ledgers import raw_ledger_service_pb2 as pb
 from stellar_arrow_source.ledgers.endpoint import open_source
@@ -176,8 +176,8 @@ def test_a_ledger_that_is_missing_though_later_ones_exist() -> None:
         (grpc.StatusCode.NOT_FOUND, GapError),
         (grpc.StatusCode.DATA_LOSS, IntegrityError),
         (grpc.StatusCode.INVALID_ARGUMENT, InvalidRequestError),
-        (grpc.StatusCode.UNAUTHENTICATED, AuthenticationError),
-        (grpc.StatusCode.PERMISSION_DENIED, AuthenticationError),
+        (grpc.StatusCode.UNAUTHENTICATED, SourceRefusedError),
+        (grpc.StatusCode.PERMISSION_DENIED, SourceRefusedError),
         (grpc.StatusCode.FAILED_PRECONDITION, SourceUnavailableError),
     ],
 )

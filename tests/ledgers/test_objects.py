@@ -10,8 +10,8 @@ from pathlib import Path
 import obstore
 import pytest
 
-from stellar_arrow_client.errors import AuthenticationError, GapError, IntegrityError, InvalidRequestError
-from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_client.errors import GapError, IntegrityError, InvalidRequestError
+from stellar_arrow_source.errors import SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.ledgers.endpoint import open_source
 from stellar_arrow_source.ledgers.source import RetryPolicy
 from tests.ledgers.stores import NEVER, Store, batch, compress, made
@@ -120,10 +120,10 @@ def test_what_cannot_be_read_says_why(server: S3Server, monkeypatch: pytest.Monk
         open_source("s3://absent/x")
     with pytest.raises(IntegrityError, match=rf"s3://{BUCKET}/empty has no .config.json"):
         open_source(f"s3://{BUCKET}/empty")
-    with pytest.raises(AuthenticationError, match="may not be read: set AWS_ACCESS_KEY_ID"):
+    with pytest.raises(SourceRefusedError, match="may not be read: set AWS_ACCESS_KEY_ID"):
         open_source(f"s3://{BUCKET}/tip?anonymous=true")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(AuthenticationError, match="may not be read"):
+    with pytest.raises(SourceRefusedError, match="may not be read"):
         open_source(f"s3://{BUCKET}/tip")
 
 

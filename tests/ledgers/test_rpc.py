@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from stellar_arrow_client.errors import AuthenticationError, GapError, IntegrityError, InvalidRequestError
-from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_client.errors import GapError, IntegrityError
+from stellar_arrow_source.errors import SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.ledgers import rpc
 from stellar_arrow_source.ledgers.endpoint import open_source
 from stellar_arrow_source.ledgers.header import ledger_sequence
@@ -157,9 +157,9 @@ def page(*entries: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("odd", "kind", "message"),
     [
-        (always(b"", 401, "getHealth"), AuthenticationError, "refuses with HTTP 401"),
-        (always(b"", 403), AuthenticationError, "refuses with HTTP 403"),
-        (always(b"", 404, "getHealth"), InvalidRequestError, "no RPC service"),
+        (always(b"", 401, "getHealth"), SourceRefusedError, "refuses with HTTP 401"),
+        (always(b"", 403), SourceRefusedError, "refuses with HTTP 403"),
+        (always(b"", 404, "getHealth"), SourceUnavailableError, "no RPC service"),
         (always(b"", 500, "getHealth"), SourceUnavailableError, r"not available \(HTTP 500\)"),
         (always(page()), SourceUnavailableError, "has ledger 110, but gave no ledger 100"),
         (always(b"<html>"), IntegrityError, "no answer of JSON-RPC"),

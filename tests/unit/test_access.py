@@ -210,6 +210,18 @@ def test_a_day_ends_at_midnight() -> None:
     assert account.delay(limits) == 0
 
 
+def test_a_clock_that_is_set_back_over_midnight_gives_no_second_day() -> None:
+    clock = Clock()
+    clock.now = 5 * DAY_SECONDS + 10
+    account, limits = Account(clock, clock), Limits(bytes_per_day=100)
+    account.spend(limits, 100)
+    clock.now -= 60
+    with pytest.raises(LimitError, match="come back at 00:00 UTC") as caught:
+        account.delay(limits)
+    clock.now += caught.value.retry_after or 0.0
+    assert account.delay(limits) == 0
+
+
 def test_accounts_are_bounded_and_those_in_use_are_kept() -> None:
     accounts, limits = Accounts(3), Limits(streams=1)
     with accounts.of("open").stream(limits):

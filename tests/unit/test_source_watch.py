@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from stellar_arrow_client.errors import StellarArrowError
-from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_source.errors import SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.flight import source_watch
 from stellar_arrow_source.flight.hub import Wait
 from stellar_arrow_source.flight.preparing import Preparation
@@ -86,6 +86,17 @@ def test_a_failure_that_took_too_long_is_told_with_what_it_was(monkeypatch: pyte
         assert watch.condition.state is SourceState.HUNG
         source.may_answer.set()
         wait_until(lambda: watch.condition == (SourceState.UNREACHABLE, "all tries failed"))
+
+
+def test_a_source_that_refuses_its_key_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ScriptedSource()
+    with watching(source, monkeypatch) as watch:
+        source.unavailable = SourceRefusedError("check the key")
+        wait_until(lambda: watch.condition == (SourceState.UNUSABLE, "check the key"))
+        with pytest.raises(SourceUnavailableError, match="check the key"):
+            watch.latest()
+        source.unavailable = None
+        wait_until(lambda: watch.condition == (SourceState.OK, None))
 
 
 def test_the_newest_ledger_is_read_now_and_then_while_nobody_else_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,8 +165,9 @@ class Account:
 
     def _begin_day(self) -> None:
         day = int(self._wall() // DAY_SECONDS)
-        if day != self._day:
-            self._day, self._day_bytes = day, 0
+        if day > self._day:
+            self._day_bytes = 0
+        self._day = day  # a clock that is set back begins no day
 
 
 class Accounts:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from stellar_arrow_client.errors import IntegrityError, InvalidRequestError, StellarArrowError
-from stellar_arrow_source.errors import NetworkMismatchError, SourceUnavailableError
+from stellar_arrow_source.errors import NetworkMismatchError, SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.flight.backend import Tables
 from stellar_arrow_source.flight.hub import Wait
 from stellar_arrow_source.flight.preparing import Preparation
@@ -313,6 +313,8 @@ class SourceWatch:
             self.look()
         except TimeoutError:
             return Condition(SourceState.HUNG, self._silence())
+        except SourceRefusedError as error:
+            return Condition(SourceState.UNUSABLE, str(error))
         except SourceUnavailableError as error:
             return Condition(SourceState.UNREACHABLE, str(error))
         except (InvalidRequestError, NetworkMismatchError) as error:

@@ -11,8 +11,8 @@ from typing import Any
 
 import grpc
 
-from stellar_arrow_client.errors import AuthenticationError, GapError, IntegrityError, InvalidRequestError
-from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_client.errors import GapError, IntegrityError, InvalidRequestError
+from stellar_arrow_source.errors import SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.ledgers import raw_ledger_service_pb2 as pb
 from stellar_arrow_source.ledgers.header import ledger_sequence
 from stellar_arrow_source.ledgers.paging import PageSize
@@ -285,8 +285,8 @@ _REFUSALS = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
     grpc.StatusCode.NOT_FOUND: GapError,
     grpc.StatusCode.OUT_OF_RANGE: GapError,
-    grpc.StatusCode.PERMISSION_DENIED: AuthenticationError,
-    grpc.StatusCode.UNAUTHENTICATED: AuthenticationError,
+    grpc.StatusCode.PERMISSION_DENIED: SourceRefusedError,
+    grpc.StatusCode.UNAUTHENTICATED: SourceRefusedError,
 }
 _TELLS_NOTHING = {
     grpc.StatusCode.INVALID_ARGUMENT,

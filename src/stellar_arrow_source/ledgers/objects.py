@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
-from stellar_arrow_client.errors import AuthenticationError
 from stellar_arrow_client.object_storage import (
     CREDENTIALS,
     METADATA_SERVICE,
@@ -19,7 +18,7 @@ from stellar_arrow_client.object_storage import (
     may_pass,
     tells_of_no_bucket,
 )
-from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_source.errors import SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.ledgers.source import RetryPolicy
 from stellar_arrow_source.sparing import Sparing
 
@@ -104,7 +103,7 @@ class ObjectFolder:
         """What ``call`` gives; None for an object that does not exist.
 
         Raises:
-            AuthenticationError, SourceUnavailableError: the storage refuses, or does not answer.
+            SourceRefusedError, SourceUnavailableError: the storage refuses, or does not answer.
         """
         place = f"{self.where}/{name}" if name else self.where
         failures = 0
@@ -130,8 +129,8 @@ class ObjectFolder:
                     _log.warning("cannot read %s (%s), next attempt in %.1f s%s", place, first_line(error), delay, also)
                 time.sleep(delay)
 
-    def _refused(self, place: str) -> AuthenticationError:
-        return AuthenticationError(
+    def _refused(self, place: str) -> SourceRefusedError:
+        return SourceRefusedError(
             f"{place} may not be read: set {CREDENTIALS[self._kind]}, or add ?anonymous=true if it is public"
         )
 

@@ -20,13 +20,12 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from stellar_arrow_client.errors import (
-    AuthenticationError,
     GapError,
     IntegrityError,
     InvalidRequestError,
     StellarArrowError,
 )
-from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_source.errors import SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.ledgers.header import ledger_sequence
 from stellar_arrow_source.ledgers.paging import PageSize
 from stellar_arrow_source.ledgers.source import POLL_SECONDS, Bounds, RawLedger, RetryPolicy
@@ -238,7 +237,9 @@ class RpcSource:
 
         Raises:
             _TryAgain: no answer, or one that says that another time may be better.
-            AuthenticationError, IntegrityError: the server refuses, or what it sends is no JSON-RPC.
+            SourceRefusedError: the key is not good.
+            SourceUnavailableError: there is no such service.
+            IntegrityError: what the server sends is no JSON-RPC.
         """
         request = {"jsonrpc": "2.0", "id": 1, "method": method} | ({} if params is None else {"params": params})
         try:
@@ -277,9 +278,9 @@ class RpcSource:
 
     def _refuse(self, status: int) -> None:
         if status in (401, 403):
-            raise AuthenticationError(f"{self.endpoint} refuses with HTTP {status}: check the key in the endpoint")
+            raise SourceRefusedError(f"{self.endpoint} refuses with HTTP {status}: check the key in the endpoint")
         if status == 404:
-            raise InvalidRequestError(f"{self.endpoint} has no RPC service at the path of the endpoint (HTTP 404)")
+            raise SourceUnavailableError(f"{self.endpoint} has no RPC service at the path of the endpoint (HTTP 404)")
         raise _TryAgain(f"HTTP {status}")
 
     def _unavailable(self, error: _TryAgain) -> StellarArrowError:

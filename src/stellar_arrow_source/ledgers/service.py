@@ -13,7 +13,6 @@ from types import TracebackType
 import grpc
 
 from stellar_arrow_client.errors import (
-    AuthenticationError,
     GapError,
     IntegrityError,
     InvalidRequestError,
@@ -35,7 +34,6 @@ _STATUS: tuple[tuple[type[StellarArrowError], grpc.StatusCode], ...] = (
     (GapError, grpc.StatusCode.OUT_OF_RANGE),
     (IntegrityError, grpc.StatusCode.DATA_LOSS),
     (InvalidRequestError, grpc.StatusCode.INVALID_ARGUMENT),
-    (AuthenticationError, grpc.StatusCode.UNAUTHENTICATED),
     (UnavailableError, grpc.StatusCode.UNAVAILABLE),
 )
 
