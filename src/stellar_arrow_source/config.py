@@ -235,7 +235,7 @@ class ServerConfig:
         100, "--batch-size", "BATCH_SIZE", "Most ledgers of one batch.", type=click.IntRange(1, 4096)
     )
     prefetch_bytes: int = _setting(
-        32 << 20,
+        24 << 20,
         "--prefetch-bytes",
         "PREFETCH_BYTES",
         "Bytes of raw ledgers that all streams together read ahead.",

@@ -6,8 +6,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from stellar_arrow_client.errors import UnavailableError
+
+GROUP_BYTES: Final = 4 << 20, 8 << 20
+"""XDR of one decode call, at least and at most. Each stream holds what was made of two calls at a time.
+
+Of a call, 0.5 to 1 ms is Python, whatever the number of ledgers, and threads wait for each other in it. With ledgers
+of 1.1 MB, 8 MB are decoded and sent at 1.2 (one stream) to 1.4 times (two) the speed of 4; 16 bring another 1.15.
+"""
 
 
 class StreamLimiter:
@@ -31,6 +39,11 @@ class StreamLimiter:
     def read_ahead_share(self) -> int:
         """Bytes of raw ledgers that one stream may hold ready now."""
         return self._read_ahead_bytes // max(1, self._open)
+
+    def group_bytes(self) -> int:
+        """Bytes of raw ledgers to decode in one call: half the share, so that the next are read meanwhile."""
+        least, most = GROUP_BYTES
+        return max(least, min(self.read_ahead_share() // 2, most))
 
     @contextmanager
     def admit(self) -> Iterator[None]:

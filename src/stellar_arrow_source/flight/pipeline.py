@@ -27,8 +27,6 @@ from stellar_arrow_source.tracing import Step, no_step
 if TYPE_CHECKING:
     from stellar_arrow_source.tables import DecodedBatch
 
-DECODE_BYTES = 4 << 20
-"""XDR of one decode call. More is hardly faster, and each stream holds what was made of two calls at a time."""
 
 POLL_SECONDS = 0.05
 HEARTBEAT_SECONDS = 1.0
@@ -51,6 +49,7 @@ class Pipeline:
         is_ready: whether the stream can be decoded yet; takes at most about so many seconds.
         decode: makes what is asked for, of this stream and others, of the XDR of ledgers.
         submit: has that done, of so many ledgers, by another thread where it may take long.
+        group_ledgers, group_bytes: most ledgers and bytes of XDR that are decoded in one call.
         reach: the ledgers that ``ledgers`` gives; the others from ``start`` to ``end`` can have no row.
     """
 
@@ -68,6 +67,7 @@ class Pipeline:
         end: int | None,
         reach: tuple[int, int | None],
         group_ledgers: int,
+        group_bytes: Callable[[], int],
         newest: Callable[[], int | None],
         observe: Observer,
         step: Step = no_step,
@@ -83,7 +83,7 @@ class Pipeline:
         self._empty = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
         self._end = end
         self._first, self._last = reach
-        self._group_ledgers = group_ledgers
+        self._group_ledgers, self._group_bytes = group_ledgers, group_bytes
         self._newest = newest
         self._observe = observe
         self._step = step
@@ -168,7 +168,7 @@ class Pipeline:
         behind = newest is not None and self._position < newest
         group = self._ledgers.take(
             self._group_ledgers,
-            DECODE_BYTES,
+            self._group_bytes(),
             wait=POLL_SECONDS,
             linger=LINGER_SECONDS if behind else 0.0,
         )

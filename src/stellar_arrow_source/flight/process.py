@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -17,6 +18,13 @@ from stellar_arrow_source.ledgers.endpoint import open_source
 OPEN_FILES: Final = 65_536
 """Files and connections that a server may have open, if the machine lets it."""
 
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread waits before it asks the one that holds the interpreter lock for it.
+
+A decoding thread lets go of the lock hundreds of times, for each kernel, and waits to have it back. With Python's
+5 ms two streams at once come at 0.87 of this speed, with 0.2 ms at the same.
+"""
+
 
 def make_service(config: ServerConfig, *, is_worker: bool = False) -> Service:
     """The server that ``config`` describes, in this process, which serves nothing else.
@@ -25,6 +33,7 @@ def make_service(config: ServerConfig, *, is_worker: bool = False) -> Service:
         StellarArrowError: see :class:`~stellar_arrow_source.flight.service.Service`.
     """
     keep_freed_memory()
+    sys.setswitchinterval(SWITCH_SECONDS)
     _allow_open_files()
     tell_of_compiling()
     opened = partial(

@@ -317,6 +317,7 @@ class LedgerFlightServer(flight.FlightServerBase):  # type: ignore[misc]
             end=found.request.end,
             reach=reach,
             group_ledgers=self._group_ledgers,
+            group_bytes=self._limiter.group_bytes,
             newest=lambda: self._watch.newest,
             observe=self._observe,
             step=step,

@@ -87,6 +87,7 @@ class LedgerDecoder:
             NetworkMismatchError: the ledgers are of another network.
         """
         self.buffer.clear()
+        self.buffer.reserve(sum(len(xdr) for xdr in ledgers))  # at once: what it had before is left behind
         for xdr in ledgers:
             self.buffer.append(xdr)
         return self.decode_buffer()

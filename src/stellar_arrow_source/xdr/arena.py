@@ -35,6 +35,22 @@ Stop = tuple[int, int, int, list[int]]
 _FIRST_WORD: Final = 1  # word 0 is never data, so that position 0 can mean "absent"
 
 
+def words_of(xdr: memoryview) -> NDArray[np.uint32]:
+    """uint32 (n,): the words of XDR where it lies, as loaded by this machine.
+
+    Raises:
+        DecodeError: the size is not a whole number of words, or over :data:`MAX_LEDGER_BYTES`.
+    """
+    _require_words(len(xdr), 0, 0)
+    return np.asarray(xdr).view(np.uint32)
+
+
+def _require_words(size: int, skip: int, index: int) -> None:
+    if size % 4 or skip % 4 or size > MAX_LEDGER_BYTES:
+        reason = "over the accepted size" if size > MAX_LEDGER_BYTES else "not a whole number of words"
+        raise DecodeError(f"{size} bytes, {reason}", ledger=None, index=index, offset=size, path="LedgerCloseMeta")
+
+
 class LedgerBuffer:
     """Raw ledgers one after the other in one reused uint32 buffer."""
 
@@ -60,15 +76,7 @@ class LedgerBuffer:
         Raises:
             DecodeError: the size is not a whole number of words, or over :data:`MAX_LEDGER_BYTES`.
         """
-        if size % 4 or skip % 4 or size > MAX_LEDGER_BYTES:
-            reason = "over the accepted size" if size > MAX_LEDGER_BYTES else "not a whole number of words"
-            raise DecodeError(
-                f"{size} bytes, {reason}",
-                ledger=None,
-                index=len(self._bounds),
-                offset=size,
-                path="LedgerCloseMeta",
-            )
+        _require_words(size, skip, len(self._bounds))
         self._bounds.append((self._next + skip // 4, self._next + size // 4))
         self._next += size // 4
 
@@ -76,13 +84,13 @@ class LedgerBuffer:
         """Copy one ledger in. Raises DecodeError as :meth:`commit` does."""
         view = memoryview(xdr).cast("B")
         if len(view) <= MAX_LEDGER_BYTES:
-            self.reserve(len(view))[:] = view
+            np.asarray(self.reserve(len(view)))[:] = np.asarray(view)  # memoryviews keep the interpreter lock
         self.commit(len(view))
 
     def _grow(self, words: int) -> None:
         need = self._next + words
         if need > len(self._words):
-            grown = np.zeros(max(need, 2 * len(self._words)), np.uint32)
+            grown = np.zeros(max(need, len(self._words) * 5 // 4), np.uint32)
             grown[: self._next] = self._words[: self._next]
             self._words = grown
 

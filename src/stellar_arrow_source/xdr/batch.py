@@ -6,7 +6,9 @@ from functools import cache
 from threading import local
 from typing import NamedTuple
 
-from stellar_arrow_source.xdr.arena import Arena, LedgerBuffer
+import numpy as np
+
+from stellar_arrow_source.xdr.arena import Arena, words_of
 from stellar_arrow_source.xdr.compiler import compile_program
 from stellar_arrow_source.xdr.plan import END, Program, Relation
 
@@ -29,23 +31,21 @@ def split_batch(data: bytes | memoryview) -> LedgerBatch:
     Raises:
         DecodeError: the bytes are not one valid LedgerCloseMetaBatch.
     """
-    buffer, arena = _scratch()
     view = memoryview(data).cast("B")
-    buffer.clear()
-    buffer.append(view)
-    arena.walk(buffer.words, buffer.bounds)
-    first = int(buffer.bounds[0, 0])
+    words = words_of(view)
+    arena = _arena()
+    arena.walk(words, np.array([[0, len(words)]], np.int64))
     end = arena.location("ledger", END)
-    rows = arena.rows("ledger")
-    ledgers = [view[(int(row[0]) - first) * 4 : (int(row[end.slot]) + end.offset - first) * 4] for row in rows.tolist()]
+    rows = arena.rows("ledger").tolist()
+    ledgers = [view[row[0] * 4 : (row[end.slot] + end.offset) * 4] for row in rows]
     return LedgerBatch(start=int.from_bytes(view[0:4], "big"), end=int.from_bytes(view[4:8], "big"), ledgers=ledgers)
 
 
-def _scratch() -> tuple[LedgerBuffer, Arena]:
-    if not hasattr(_thread, "scratch"):
-        _thread.scratch = (LedgerBuffer(), Arena(_program(), capacity=64))
-    scratch: tuple[LedgerBuffer, Arena] = _thread.scratch
-    return scratch
+def _arena() -> Arena:
+    if not hasattr(_thread, "arena"):
+        _thread.arena = Arena(_program(), capacity=64)
+    arena: Arena = _thread.arena
+    return arena
 
 
 @cache
