@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from parquet_consumer.archive import Archive
-from parquet_consumer.files import FileOptions, FileWriter, Memory
+from parquet_consumer.files import FileOptions, FileWriter
 from parquet_consumer.folders import Folder
 from parquet_consumer.manifest import Manifest
 from parquet_consumer.partitions import Partitioning
+from parquet_consumer.row_groups import RowGroups
 from parquet_consumer.sink import ParquetSink
 from pyarrow.dataset import dataset
 
@@ -120,7 +121,7 @@ def test_many_streams_share_the_memory_of_few(tmp_path, payments, monkeypatch) -
     """Busy ones are written first; what all hold stays near the limit, a small stream keeps its rows together."""
     batch = payments.batch(range(100, 150))
     limit = batch.nbytes * 20
-    memory, written, most = Memory(limit), [], 0
+    row_groups, written, most = RowGroups(limit), [], 0
     monkeypatch.setattr(
         FileWriter,
         "_write_row_group",
@@ -128,7 +129,9 @@ def test_many_streams_share_the_memory_of_few(tmp_path, payments, monkeypatch) -
     )
     sinks = []
     for index in range(30):
-        sink = ParquetSink(Archive(Folder(tmp_path / str(index))), Partitioning.parse("none"), FileOptions(), memory)
+        sink = ParquetSink(
+            Archive(Folder(tmp_path / str(index))), Partitioning.parse("none"), FileOptions(), row_groups
+        )
         sink.open(batch.schema, StreamRequest("payments"))
         sinks.append(sink)
     for turn in range(10):
@@ -136,11 +139,11 @@ def test_many_streams_share_the_memory_of_few(tmp_path, payments, monkeypatch) -
         for index, sink in enumerate(sinks):
             if index > 0 or turn == 0:
                 sink.write(payments.batch(range(first, first + 50)), Cursor(first, first + 49))
-            most = max(most, sum(memory._held.values()))
+            most = max(most, sum(row_groups._held.values()))
     assert limit < most < 2 * limit
     quiet = sinks[0]._file
     assert quiet not in written
     assert len(set(written)) == 29
     for sink in sinks:
         sink.close()
-    assert not memory._held
+    assert not row_groups._held

@@ -177,11 +177,11 @@ def _run(
     interval: float,
 ) -> int:
     from parquet_consumer.archive import Archive
-    from parquet_consumer.files import Memory
+    from parquet_consumer.row_groups import RowGroups
     from parquet_consumer.sink import ParquetSink
     from stellar_arrow_client.planning import run_plans
 
-    memory = Memory()
+    row_groups = RowGroups()
     archives: dict[str, Archive] = {}
     with ExitStack() as stack:
         for target in targets:
@@ -190,7 +190,7 @@ def _run(
         exit_code = run_plans(
             targets,
             client,
-            lambda target, _stop: ParquetSink(archives[target.output], partitioning, options, memory),
+            lambda target, _stop: ParquetSink(archives[target.output], partitioning, options, row_groups),
             options=run_options,
             checkpoint_seconds=interval * 60,
         )

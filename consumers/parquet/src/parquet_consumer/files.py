@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -12,14 +13,9 @@ import pyarrow.parquet as pq
 from parquet_consumer.errors import storage_errors
 from parquet_consumer.manifest import FileRecord
 from parquet_consumer.partitions import from_microseconds
+from parquet_consumer.row_groups import ROW_GROUP_BYTES, RowGroups
 from parquet_consumer.storage import NewFile, Storage
 from stellar_arrow_client.request import LEDGER, TIME
-
-ROW_GROUP_BYTES: Final = 64 * 1024 * 1024
-"""Most Arrow bytes that are held before they are written as a row group, however few rows they are."""
-
-HELD_BYTES: Final = 256 * 1024 * 1024
-"""The same for all streams of a run together."""
 
 IDS: Final = frozenset({LEDGER, "transaction_id", "operation_id"})
 """Columns without a dictionary: with one, writing payments takes 1.2 times as long and their files are 1.2 times as
@@ -52,27 +48,10 @@ def with_dictionary(schema: pa.Schema) -> list[str]:
     return [leaves.column(at).path for at in range(len(leaves.names)) if leaves.column(at).path not in IDS]
 
 
-class Memory:
-    """What the files in the making hold, all streams of a run together: many take not much more memory than one."""
-
-    def __init__(self, limit: int = HELD_BYTES) -> None:
-        self._limit = limit
-        self._held: dict[FileWriter, int] = {}
-        self._lock = threading.Lock()
-
-    def hold(self, file: FileWriter, size: int) -> bool:
-        """Note how many bytes a file holds; whether it is for this one to write them, for all hold too much."""
-        with self._lock:
-            self._held[file] = size
-            if size == 0:
-                del self._held[file]
-            return sum(self._held.values()) > self._limit and size * len(self._held) >= self._limit
-
-
 class FileWriter:
     """Writes the rows of one range of ledgers of one partition into a file that appears when it is complete.
 
-    Rows are held until a row group is full, so that at most one row group is in memory.
+    Rows are held until a row group is full, which is written while the next one fills.
     """
 
     def __init__(
@@ -83,7 +62,7 @@ class FileWriter:
         first: int,
         schema: pa.Schema,
         options: FileOptions,
-        memory: Memory,
+        row_groups: RowGroups,
     ) -> None:
         self._storage = storage
         self.folder = folder
@@ -91,12 +70,15 @@ class FileWriter:
         self._first = first
         self._schema = schema
         self._options = options
-        self._memory = memory
+        self._row_groups = row_groups
         self._held: list[pa.RecordBatch] = []
         self._held_rows = 0
         self._held_bytes = 0
         self._rows = 0
         self._written_bytes = 0
+        self._size = 0  # on disk, of the row groups that have arrived there
+        self._writing: Future[None] | None = None
+        self._writing_bytes = 0
         self._close_times: tuple[int, int] | None = None
         self._file: NewFile | None = None
         self._writer: pq.ParquetWriter | None = None
@@ -105,7 +87,7 @@ class FileWriter:
     @property
     def is_full(self) -> bool:
         """Whether the file has reached its size on disk."""
-        return self._file is not None and self._file.stream.tell() >= self._options.max_file_size
+        return self._size >= self._options.max_file_size
 
     def add(self, rows: pa.RecordBatch) -> None:
         """Take the rows of whole ledgers.
@@ -119,22 +101,27 @@ class FileWriter:
         self._held.append(rows)
         self._held_rows += rows.num_rows
         self._held_bytes += rows.nbytes
-        if (
-            self._memory.hold(self, self._held_bytes)
+        is_due = (
+            self._row_groups.hold(self, self._held_bytes)
             or self._held_rows >= self._options.row_group_rows
             or self._held_bytes >= ROW_GROUP_BYTES
-            or self._expected_size() >= self._options.max_file_size * _MARGIN
-        ):
-            self._write_row_group()
+        )
+        enough = self._options.max_file_size * _MARGIN
+        if is_due or self._expected_size() >= enough:
+            self._settle()
+            if is_due or self._expected_size() >= enough:
+                self._write_row_group()
+        if self._expected_size() >= self._options.max_file_size:
+            self._settle()
 
     def _expected_size(self) -> float:
-        """Bytes on disk once the held rows are written, by how well those before were compressed."""
-        if self._file is None:
-            return self._held_bytes
-        size: int = self._file.stream.tell()
-        return size + self._held_bytes * size / self._written_bytes
+        """Bytes on disk once all rows are written, by how well those before were compressed."""
+        ratio = self._size / self._written_bytes if self._written_bytes else 1.0
+        return self._size + (self._writing_bytes + self._held_bytes) * ratio
 
     def _write_row_group(self) -> None:
+        """Begin to write what is held, once the row group before it is written."""
+        self._settle()
         with storage_errors("write", self._place):
             if self._file is None:
                 self._file = self._storage.create(self.folder, self._stream, self._first)
@@ -147,14 +134,32 @@ class FileWriter:
                     sorting_columns=[pq.SortingColumn(0)],
                     metadata_collector=self._footers,
                 )
-            self._writer.write_table(pa.Table.from_batches(self._held, self._schema), row_group_size=self._held_rows)
+        group = pa.Table.from_batches(self._held, self._schema)
+        write = partial(self._writer.write_table, group, row_group_size=self._held_rows)
+        self._writing_bytes = self._held_bytes
         self._rows += self._held_rows
-        self._written_bytes += self._held_bytes
         self._let_go()
+        self._writing = self._row_groups.write(self._writing_bytes, write)
+
+    def _settle(self) -> None:
+        """Wait for the row group that is being written.
+
+        Raises:
+            ArchiveError: it could not be.
+        """
+        if self._writing is None:
+            return
+        assert self._file is not None
+        writing, self._writing = self._writing, None
+        with storage_errors("write", self._place):
+            writing.result()
+            self._size = self._file.stream.tell()
+        self._written_bytes += self._writing_bytes
+        self._writing_bytes = 0
 
     def _let_go(self) -> None:
         self._held, self._held_rows, self._held_bytes = [], 0, 0
-        self._memory.hold(self, 0)
+        self._row_groups.hold(self, 0)
 
     @property
     def _place(self) -> str:
@@ -172,6 +177,7 @@ class FileWriter:
         """
         if self._held:
             self._write_row_group()
+        self._settle()
         assert self._writer is not None
         assert self._file is not None
         assert self._close_times is not None
@@ -194,6 +200,8 @@ class FileWriter:
     def abort(self) -> None:
         """Drop the file, also after a failed write and when it could not be recorded."""
         self._let_go()
+        if self._writing is not None:
+            wait([self._writing])
         if self._writer is not None:
             # Else its destructor would try to write a footer, and complain on a full disk.
             self._writer.is_open = False

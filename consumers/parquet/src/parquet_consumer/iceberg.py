@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 from parquet_consumer.catalogs import catalog_errors, open_catalog, own_catalog
 from parquet_consumer.errors import ArchiveError
 from parquet_consumer.extras import load
-from parquet_consumer.files import FileOptions, FileWriter, Memory
+from parquet_consumer.files import FileOptions, FileWriter
 from parquet_consumer.folders import Folder
 from parquet_consumer.formats import ICEBERG, read_sign
+from parquet_consumer.row_groups import RowGroups
 from parquet_consumer.storage import Storage
 from parquet_consumer.table_types import table_schema
 from parquet_consumer.tables import ARCHIVE_PROPERTY, DAY, Change, ConflictError, Table, TableFile
@@ -218,7 +219,7 @@ class Iceberg(Table):
                         if writer is None:
                             first = batch[LEDGER][0].as_py()
                             writer = FileWriter(
-                                self.storage, folder, self._identifier[-1], first, schema, options, Memory()
+                                self.storage, folder, self._identifier[-1], first, schema, options, RowGroups()
                             )
                         writer.add(_fit(batch, schema))
                         last = batch[LEDGER][-1].as_py()

@@ -7,9 +7,10 @@ import pyarrow as pa
 
 from parquet_consumer.archive import Archive, stream_name
 from parquet_consumer.errors import ArchiveIntegrityError
-from parquet_consumer.files import FileOptions, FileWriter, Memory
+from parquet_consumer.files import FileOptions, FileWriter
 from parquet_consumer.manifest import EmptyRecord
 from parquet_consumer.partitions import Partitioning, Piece, ledgers_and_close_times
+from parquet_consumer.row_groups import RowGroups
 from parquet_consumer.table_types import to_table
 from stellar_arrow_client.errors import GapError
 from stellar_arrow_client.request import LEDGER, MAX_LEDGER, TIME, Cursor, StreamRequest
@@ -27,10 +28,10 @@ class ParquetSink:
     """
 
     def __init__(
-        self, archive: Archive, partitioning: Partitioning, options: FileOptions, memory: Memory | None = None
+        self, archive: Archive, partitioning: Partitioning, options: FileOptions, row_groups: RowGroups | None = None
     ) -> None:
-        """``memory`` is shared by the sinks that run at the same time."""
-        self._memory = memory or Memory()
+        """``row_groups`` is shared by the sinks that run at the same time."""
+        self._row_groups = row_groups or RowGroups()
         self._archive = archive
         self._partitioning = partitioning
         self._options = options
@@ -126,7 +127,7 @@ class ParquetSink:
                     self._first,
                     self._stored,
                     self._options,
-                    self._memory,
+                    self._row_groups,
                 )
             self._file.add(to_table(rows.slice(piece.row_start, count), self._stored))
         self._next = piece.last + 1
