@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,18 @@ def test_decompression_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     Store(tmp_path).write_file(8, bomb)
     with pytest.raises(IntegrityError, match="more than 1 MiB"):
         read(opened(tmp_path), 8, 8)
+
+
+def test_a_file_takes_its_own_size_and_not_the_limit(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(1000))
+    folder = LocalFolder(tmp_path)
+    tracemalloc.start()
+    try:
+        assert folder.read("file", 1 << 30) == bytes(1000)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert folder.read("file", 10) == bytes(10)
 
 
 def test_files_read_lately_are_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
