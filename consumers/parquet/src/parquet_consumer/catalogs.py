@@ -130,9 +130,9 @@ def _file_options(storage: Storage) -> dict[str, str]:
         return {}
     if storage.address.kind == "az":
         raise InvalidRequestError(f"--format iceberg cannot write to {storage}: give --format delta, or s3:// or gs://")
-    if storage.address.kind == "gs":
-        return {}
     given = storage.address.options
+    if storage.address.kind == "gs":
+        return {"gcs.service.host": given["endpoint"]} if "endpoint" in given else {}
     found = {
         "s3.endpoint": given.get("endpoint")
         or os.environ.get("AWS_ENDPOINT_URL_S3")
