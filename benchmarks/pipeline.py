@@ -1,6 +1,6 @@
 """How fast ledgers go from a store to Parquet files, through real processes on this machine, and where the time goes.
 
-    python benchmarks/pipeline.py [--ledger 60659332 …] [--streams all …] [--source grpc …] [--copies 300] [--rounds 3]
+    python benchmarks/pipeline.py [--ledger 60659332 …] [--streams all …] [--source grpc …] [--copies 1000] [--rounds 3]
 
 The chain is store → stellar-ledger-source → stellar-arrow-source → parquet-consumer; with ``--source file``, the
 Arrow source reads the store itself. Each stage is measured alone too: reading the store, the gRPC hop (a client that
@@ -233,7 +233,7 @@ def table(rows: list[Row], ledgers: int, size: int, title: str) -> Table:
     default=STREAM_SETS,
     help="Streams that are read at the same time: names with commas between them, or all; repeatable.",
 )
-@click.option("--copies", type=click.IntRange(10, 60_000), default=300, help="Ledgers in the store.")
+@click.option("--copies", type=click.IntRange(10, 60_000), default=1000, help="Ledgers in the store.")
 @click.option(
     "--source",
     "sources",
