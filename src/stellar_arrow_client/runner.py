@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,6 +22,9 @@ from stellar_arrow_client.sink import Sink
 
 REPORT_SECONDS: Final = 0.2
 CHECKPOINT_SECONDS: Final = 60.0
+START_SECONDS: Final = 5.0
+"""How long those that are ready wait for the others, so that all begin to read at once: a server decodes once for
+streams that are at about the same place, but cannot bring together those that are not."""
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +109,7 @@ def run_all(
     options = options or RunOptions()
     stop = stop or threading.Event()
     counters = [Progress(job.request.stream, end=job.request.end) for job in jobs]
+    start = threading.Barrier(len(jobs))
     with ExitStack() as stack:
         interruption = stack.enter_context(draining(stop))
         stack.enter_context(serving_metrics(counters, options.metrics_host, options.metrics_port))
@@ -113,7 +117,7 @@ def run_all(
         workers = stack.enter_context(futures.ThreadPoolExecutor(len(jobs), thread_name_prefix="sink"))
         stack.callback(stop.set)  # whatever happens here, the workers end
         running = [
-            workers.submit(_work, job, client, progress, stop, checkpoint_seconds)
+            workers.submit(_work, job, client, progress, start, stop, checkpoint_seconds)
             for job, progress in zip(jobs, counters, strict=True)
         ]
         pending: set[futures.Future[bool]] = set(running)
@@ -151,21 +155,35 @@ def _result(progress: Progress, complete: bool, interruption: Interruption) -> R
     )
 
 
-def _work(job: Job, client: Client, progress: Progress, stop: threading.Event, checkpoint_seconds: float) -> bool:
-    """Run one job to its end; whether its range is complete."""
-    # Without the range, which the sink may have outgrown; what else is wrong with the request shows here,
-    # before the sink is opened.
-    schema = client.plan(replace(job.request, start=None, end=None)).schema
+def _work(
+    job: Job,
+    client: Client,
+    progress: Progress,
+    start: threading.Barrier,
+    stop: threading.Event,
+    checkpoint_seconds: float,
+) -> bool:
+    """Run one job to its end, from when all others have reached ``start``; whether its range is complete."""
     failure: StellarArrowError | None = None
+    try:
+        # Without the range, which the sink may have outgrown; what else is wrong with the request shows here,
+        # before the sink is opened.
+        schema = client.plan(replace(job.request, start=None, end=None)).schema
+    except BaseException:
+        start.abort()  # nobody need wait for this one
+        raise
     try:
         resume = job.sink.open(schema, job.request)
         request = job.request if resume is None else _rest(job.request, resume)
+        with suppress(threading.BrokenBarrierError):
+            start.wait(START_SECONDS)
         progress.start = progress.next_ledger = job.request.start if resume is None else resume
         progress.durable = resume
         if request is not None:
             failure = _pump(job.sink, client, request, progress, stop, checkpoint_seconds)
             progress.durable = job.sink.checkpoint()
     except BaseException:  # whatever it is, the sink hears of it
+        start.abort()
         job.sink.close(complete=False)
         raise
     job.sink.close(complete=failure is None)
