@@ -19,8 +19,8 @@ class RowGroups:
     """Shared by the streams of a run: many take not much more memory than one.
 
     Row groups are written while their streams are read on. Else a server that serves many waits for each of them in
-    turn, or parts with the slow ones and decodes twice: all 22 streams come at 0.7 of the speed. What is on its way comes
-    on top of ``limit``, but never more than one, or than :data:`ROW_GROUP_BYTES` of smaller ones.
+    turn, or parts with the slow ones and decodes twice: all 22 streams come at 0.7 of the speed. What is on its way
+    comes on top of ``limit``, but never more than one, or than :data:`ROW_GROUP_BYTES` of smaller ones.
     """
 
     def __init__(self, limit: int = HELD_BYTES) -> None:
