@@ -120,6 +120,8 @@ def run_all(
             workers.submit(_work, job, client, progress, start, stop, checkpoint_seconds)
             for job, progress in zip(jobs, counters, strict=True)
         ]
+        for ended in running:
+            ended.add_done_callback(lambda _: start.abort())  # nobody need wait for one that has failed
         pending: set[futures.Future[bool]] = set(running)
         said = False
         while pending:
@@ -164,14 +166,10 @@ def _work(
     checkpoint_seconds: float,
 ) -> bool:
     """Run one job to its end, from when all others have reached ``start``; whether its range is complete."""
+    # Without the range, which the sink may have outgrown; what else is wrong with the request shows here,
+    # before the sink is opened.
+    schema = client.plan(replace(job.request, start=None, end=None)).schema
     failure: StellarArrowError | None = None
-    try:
-        # Without the range, which the sink may have outgrown; what else is wrong with the request shows here,
-        # before the sink is opened.
-        schema = client.plan(replace(job.request, start=None, end=None)).schema
-    except BaseException:
-        start.abort()  # nobody need wait for this one
-        raise
     try:
         resume = job.sink.open(schema, job.request)
         request = job.request if resume is None else _rest(job.request, resume)
@@ -183,7 +181,6 @@ def _work(
             failure = _pump(job.sink, client, request, progress, stop, checkpoint_seconds)
             progress.durable = job.sink.checkpoint()
     except BaseException:  # whatever it is, the sink hears of it
-        start.abort()
         job.sink.close(complete=False)
         raise
     job.sink.close(complete=failure is None)

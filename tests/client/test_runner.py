@@ -30,6 +30,7 @@ from stellar_arrow_client.errors import (
 )
 from stellar_arrow_client.options import RunOptions
 from stellar_arrow_client.progress import Progress, reporting
+from stellar_arrow_client.runner import START_SECONDS
 from stellar_arrow_client.scaffold import TEMPLATE
 from stellar_arrow_client.testing import FakeServer, Fault, sample_table
 
@@ -184,6 +185,46 @@ def test_when_one_stream_fails_the_others_are_drained(server: FakeServer, client
     assert bad.calls[-1] == "close failed"
     assert good.next_ledger is not None
     assert good.table.equals(sample_table(10, good.next_ledger - 1))
+
+
+class SlowToOpen(Memory):
+    """It takes half a second to open, then may fail."""
+
+    def __init__(self, failure: StellarArrowError | None = None) -> None:
+        super().__init__()
+        self.failure = failure
+
+    def open(self, schema: pa.Schema, request: StreamRequest) -> int | None:
+        time.sleep(0.5)
+        if self.failure is not None:
+            raise self.failure
+        return super().open(schema, request)
+
+
+def test_no_stream_is_read_before_all_sinks_are_open(server: FakeServer, client: Client) -> None:
+    opened_first: list[bool] = []
+    slow = SlowToOpen()
+
+    class Quick(Memory):
+        def write(self, batch: pa.RecordBatch, cursor: Cursor) -> None:
+            opened_first.append("open" in slow.calls)
+            super().write(batch, cursor)
+
+    jobs = [Job(StreamRequest("samples", 10, 109), Quick()), Job(StreamRequest("others", 10, 109), slow)]
+    assert all(result.complete for result in run_all(jobs, client, options=SILENT))
+    assert opened_first
+    assert all(opened_first)
+
+
+def test_a_sink_that_cannot_be_opened_is_not_waited_for(server: FakeServer, client: Client) -> None:
+    jobs = [
+        Job(StreamRequest("samples", 10, 109), Memory()),
+        Job(StreamRequest("others", 10, 109), SlowToOpen(StellarArrowError("no room"))),
+    ]
+    began = time.monotonic()
+    with pytest.raises(StellarArrowError, match="no room"):
+        run_all(jobs, client, options=SILENT)
+    assert time.monotonic() - began < START_SECONDS - 1
 
 
 def test_an_interrupt_of_the_caller_drains(client: Client) -> None:

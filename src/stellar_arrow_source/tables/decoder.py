@@ -18,6 +18,7 @@ from stellar_arrow_source.tables.match import MATCH_NEEDS, match_transactions
 from stellar_arrow_source.tables.relations import CHANGE, FEE_CHANGE, RELATIONS
 from stellar_arrow_source.tables.spec import Column, Stream, needs_of
 from stellar_arrow_source.xdr import Arena, LedgerBuffer, Program, compile_program
+from stellar_arrow_source.xdr.arena import MAX_LEDGER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ class LedgerDecoder:
             NetworkMismatchError: the ledgers are of another network.
         """
         self.buffer.clear()
-        self.buffer.reserve(sum(len(xdr) for xdr in ledgers))  # at once: what it had before is left behind
+        # At once, for each step of growing leaves a hole behind; what is too large is refused before it takes room.
+        self.buffer.reserve(sum(len(xdr) for xdr in ledgers if len(xdr) <= MAX_LEDGER_BYTES))
         for xdr in ledgers:
             self.buffer.append(xdr)
         return self.decode_buffer()
