@@ -353,8 +353,8 @@ def test_who_takes_tls_away_gets_no_token(tmp_path: Path) -> None:
                 except OSError:
                     return
                 with connection:
+                    came.extend(connection.recv(1 << 16))  # first: the client hangs up at what comes back
                     connection.sendall(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")  # the settings that begin HTTP/2
-                    came.extend(connection.recv(1 << 16))
 
         threading.Thread(target=answer, daemon=True).start()
         address = f"grpc+tls://127.0.0.1:{listener.getsockname()[1]}"
