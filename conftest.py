@@ -1,8 +1,14 @@
-"""Fixtures of all tests: servers that are started once, for whoever asks for them first."""
+"""Settings and fixtures of all tests: servers that are started once, for whoever asks for them first."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# The same examples whenever the same commit is tried; `--hypothesis-profile=search` looks for others.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=5000, deadline=None)
+settings.load_profile("same")
 
 pytest_plugins = ("tests.support.servers",)
 

@@ -219,7 +219,7 @@ def test_rows_are_those_of_arrow(client: Client, whole: WholeTables, stream: str
     local = ds.dataset(table)
     pushed = 0
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(expressions(table), st.lists(st.sampled_from(table.column_names), min_size=1, max_size=4, unique=True))
     def check(expression: pc.Expression, columns: list[str]) -> None:
         nonlocal pushed

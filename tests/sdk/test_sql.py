@@ -158,7 +158,7 @@ def test_any_condition_gives_the_rows_of_the_whole_table(
     columns = st.lists(st.sampled_from(whole(stream).column_names), min_size=1, max_size=4, unique=True)
     some = 0
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(columns, predicates(whole(stream)))
     def check(columns: list[str], condition: str) -> None:
         nonlocal some

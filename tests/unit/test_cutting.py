@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stellar_arrow_source.flight.cutting import cut
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.integers(0, 40), min_size=1, max_size=60),
     max_bytes=st.integers(200, 900),

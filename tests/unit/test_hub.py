@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from stellar_arrow_source.errors import SourceUnavailableError
+from stellar_arrow_source.flight import feeds as feeds_module
 from stellar_arrow_source.flight import hub as hub_module
 from stellar_arrow_source.flight.hub import LedgerHub, LedgerReader
 from tests.support.serving import ScriptedSource, ledger_bytes, wait_until
@@ -29,6 +30,17 @@ def drain(reader: LedgerReader, ledgers: int = 7) -> list[int]:
     while not reader.ended:
         taken += [ledger.sequence for ledger in reader.take(ledgers, 100 * SIZE, wait=1, linger=0)]
     return taken
+
+
+def drain_to(reader: LedgerReader, last: int) -> list[int]:
+    taken: list[int] = []
+    while last not in taken:
+        taken += sequences(reader, wait=0.05)
+    return taken
+
+
+def sequences(reader: LedgerReader, wait: float = 0.0) -> list[int]:
+    return [ledger.sequence for ledger in reader.take(7, 100 * SIZE, wait=wait, linger=0)]
 
 
 def test_the_budget_holds_and_everything_arrives_in_order() -> None:
@@ -137,6 +149,82 @@ def test_a_reader_that_stalls_does_not_stop_another_for_long(monkeypatch) -> Non
     assert drain(stalled) == list(range(1, 501))
 
 
+def test_one_from_history_comes_to_those_at_the_tip() -> None:
+    source = source_of(300)
+    hub = LedgerHub(lambda: 10 * SIZE)
+    at_tip = [hub.open(source, 300, None) for _ in range(2)]
+    late = hub.open(source, 1, None)
+    assert drain_to(late, 300) == list(range(1, 301))
+    assert [sequences(reader) for reader in at_tip] == [[300], [300]]
+    time.sleep(hub_module.MEETING_SECONDS)
+    assert sequences(late) == []
+    wait_until(lambda: source.reading == 1, 1)
+    source.given.clear()
+    source.advance(5)
+    wait_until(lambda: source.given == list(range(301, 306)), 1)
+    assert [sequences(reader) for reader in (late, *at_tip)] == [list(range(301, 306))] * 3
+    for reader in (late, *at_tip):
+        reader.close()
+
+
+def test_those_who_are_close_wait_for_each_other_and_go_on_together() -> None:
+    source = source_of(2000)
+    hub = LedgerHub(lambda: 10 * SIZE)
+    ahead = hub.open(source, 1, 2000)
+    first = drain_to(ahead, 20)
+    wait_until(lambda: hub.held_ledgers == 10)  # none of the first ledgers is left
+    behind = [hub.open(source, 1, 2000) for _ in range(2)]
+    taken: dict[LedgerReader, list[int]] = {ahead: first, **{reader: [] for reader in behind}}
+    together: list[int] = []
+    while not all(reader.ended for reader in taken):
+        for reader, ledgers in taken.items():
+            ledgers += sequences(reader)
+        together.append(source.reading)
+        time.sleep(0.005)
+    assert list(taken.values()) == [list(range(1, 2001))] * 3
+    assert together[0] == 2
+    assert together[len(together) // 2] == 1
+    assert len(source.given) < 2000 + 200
+
+
+def test_one_that_does_not_come_is_waited_for_once(monkeypatch) -> None:
+    monkeypatch.setattr(feeds_module, "PATIENCE_SECONDS", 0.4)
+    source = source_of(200)
+    hub = LedgerHub(lambda: 10 * SIZE)
+    ahead = hub.open(source, 1, 200)
+    taken = drain_to(ahead, 20)
+    wait_until(lambda: hub.held_ledgers == 10)
+    stalled = hub.open(source, 1, 200)
+    time.sleep(hub_module.MEETING_SECONDS)
+    held_back = 0
+    while not ahead.ended:
+        group = ahead.take(2, 100 * SIZE, wait=0.05, linger=0)
+        held_back += not group
+        taken += [ledger.sequence for ledger in group]
+        time.sleep(0.02)  # so it is close for longer than it waits
+    assert taken == list(range(1, 201))
+    assert 1 <= held_back <= 12
+    assert drain(stalled) == list(range(1, 201))
+
+
+def test_nobody_waits_for_one_who_held_up_others(monkeypatch) -> None:
+    monkeypatch.setattr(hub_module, "FAIRNESS_SECONDS", 0.2)
+    source = source_of(2000)
+    hub = LedgerHub(lambda: 10 * SIZE)
+    slow, quick = (hub.open(source, 1, 2000) for _ in range(2))
+    taken = drain_to(quick, 22)
+    assert sequences(slow) == list(range(1, 8))
+    time.sleep(hub_module.MEETING_SECONDS)
+    held_back = 0
+    while not quick.ended:
+        taken += (group := sequences(quick, wait=0.05))
+        held_back += not group
+        time.sleep(0.002)
+    assert taken == list(range(1, 2001))
+    assert held_back * 0.05 < feeds_module.PATIENCE_SECONDS / 2
+    slow.close()
+
+
 def test_failed_reading_is_not_joined_but_tried_again() -> None:
     source = source_of()
     source.failures[4] = SourceUnavailableError("gone")
@@ -177,8 +265,7 @@ def test_readers_of_one_range_take_the_same_groups() -> None:
             groups[-1].append((taken[0].sequence, len(taken)))
     assert groups[0] == groups[1]
     assert [group[0] for group in groups[0]] == list(range(1, 501, 20))
-    # who begins elsewhere reads on in groups of its own, until it meets the others'
-    assert groups[2][0] == (15, 32)
+    assert groups[2] == [(15, 6), *groups[0][1:]], "who begins elsewhere goes on with the others' groups"
 
 
 def test_what_is_decoded_for_several_is_decoded_once_and_counted() -> None:

@@ -102,7 +102,7 @@ def test_long_and_odd_values(batch: pa.RecordBatch) -> None:
     check(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.fixed_dictionaries(
