@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from stellar_arrow_client.errors import StellarArrowError
+from stellar_arrow_client.errors import InvalidRequestError, StellarArrowError
 from stellar_arrow_source.errors import SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.flight import source_watch
 from stellar_arrow_source.flight.hub import Wait
@@ -95,6 +95,15 @@ def test_a_source_that_refuses_its_key_is_waited_for(monkeypatch: pytest.MonkeyP
         wait_until(lambda: watch.condition == (SourceState.UNUSABLE, "check the key"))
         with pytest.raises(SourceUnavailableError, match="check the key"):
             watch.latest()
+        source.unavailable = None
+        wait_until(lambda: watch.condition == (SourceState.OK, None))
+
+
+def test_what_an_open_source_calls_a_wrong_request_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ScriptedSource()
+    with watching(source, monkeypatch) as watch:
+        source.unavailable = InvalidRequestError("no such ledger")
+        wait_until(lambda: watch.condition == (SourceState.UNUSABLE, "no such ledger"))
         source.unavailable = None
         wait_until(lambda: watch.condition == (SourceState.OK, None))
 

@@ -317,11 +317,12 @@ class SourceWatch:
             return Condition(SourceState.UNUSABLE, str(error))
         except SourceUnavailableError as error:
             return Condition(SourceState.UNREACHABLE, str(error))
-        except (InvalidRequestError, NetworkMismatchError) as error:
-            self._stop.set()
-            self._on_fatal(error)
-            return Condition(SourceState.UNUSABLE, str(error))
         except StellarArrowError as error:
+            # Once it is open its endpoint made sense: what it calls a wrong request then is its own trouble.
+            senseless = isinstance(error, InvalidRequestError) and self._source is None
+            if senseless or isinstance(error, NetworkMismatchError):
+                self._stop.set()
+                self._on_fatal(error)
             return Condition(SourceState.UNUSABLE, str(error))
         except Exception:  # the watch goes on: the source may come to its senses
             if (also := self._failing.tell()) is not None:
