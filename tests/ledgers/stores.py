@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
 import zstandard
 
-from stellar_arrow_source.ledgers.source import RawLedger
+from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
 from stellar_arrow_source.ledgers.synthetic import SyntheticSource
 
 NEVER = threading.Event()
@@ -30,6 +31,15 @@ def take(ledgers: Iterable[RawLedger], into: list[bytes]) -> None:
     """Append each ledger as it comes, so that what came before a failure is kept."""
     for ledger in ledgers:
         into.append(bytes(ledger.xdr))
+
+
+def slowly(source: LedgerSource, start: int, end: int) -> tuple[bytes, ...]:
+    """The XDR of a range, taken so slowly that something may happen meanwhile."""
+    taken = []
+    for ledger in source.ledgers(start, end, NEVER):
+        taken.append(bytes(ledger.xdr))
+        time.sleep(0.001)
+    return tuple(taken)
 
 
 def batch(start: int, ledgers: tuple[bytes, ...]) -> bytes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from stellar_arrow_source.errors import SourceRefusedError, SourceUnavailableErr
 from stellar_arrow_source.ledgers.endpoint import open_source
 from stellar_arrow_source.ledgers.objects import ObjectFolder
 from stellar_arrow_source.ledgers.source import RetryPolicy
-from tests.ledgers.stores import NEVER, Store, batch, compress, made
+from tests.ledgers.stores import NEVER, Store, batch, compress, made, slowly
 from tests.support import cloud_storage
 from tests.support.cloud_storage import PUBLIC, Cloud
 
@@ -160,27 +160,9 @@ def test_a_network_cut_again_and_again_costs_no_ledger(cloud: Cloud, tmp_path: P
     Store(tmp_path, per_batch=2, per_partition=100).write(100, ledgers)
     cloud.upload(tmp_path, "cut")
     source = open_source(cloud.endpoint("cut"), retry=RetryPolicy(attempts=50, initial=0.05, maximum=0.5))
-    before, done = cloud.network.cuts, threading.Event()
-
-    def break_it() -> None:
-        while not done.wait(0.1):
-            cloud.network.cut()
-            done.wait(0.05)
-            cloud.network.mend()
-
-    thread = threading.Thread(target=break_it)
-    thread.start()
-    taken = []
-    try:
-        for ledger in source.ledgers(100, 399, NEVER):
-            taken.append(bytes(ledger.xdr))
-            time.sleep(0.002)
-    finally:
-        done.set()
-        thread.join()
-        cloud.network.mend()
-        source.close()
-    assert tuple(taken) == ledgers
+    before = cloud.network.cuts
+    with closing(source), cloud.network.unsteady(0.1, 0.05):
+        assert slowly(source, 100, 399) == ledgers
     assert cloud.network.cuts > before
 
 

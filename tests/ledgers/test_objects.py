@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import obstore
@@ -14,7 +15,7 @@ from stellar_arrow_client.errors import GapError, IntegrityError, InvalidRequest
 from stellar_arrow_source.errors import SourceRefusedError, SourceUnavailableError
 from stellar_arrow_source.ledgers.endpoint import open_source
 from stellar_arrow_source.ledgers.source import RetryPolicy
-from tests.ledgers.stores import NEVER, Store, batch, compress, made
+from tests.ledgers.stores import NEVER, Store, batch, compress, made, slowly
 from tests.support import corpus
 from tests.support.object_storage import BUCKET, PUBLIC_BUCKET, S3Server, requires_s3, s3_server
 from tests.support.proxy import CuttableProxy
@@ -151,24 +152,7 @@ def test_a_network_cut_again_and_again_costs_no_ledger(
     with CuttableProxy(server.port) as network:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{network.port}")
         source = open_source(f"s3://{BUCKET}/cut", retry=RetryPolicy(attempts=50, initial=0.05, maximum=0.5))
-        done = threading.Event()
-
-        def break_it() -> None:
-            while not done.wait(0.1):
-                network.cut()
-                done.wait(0.05)
-                network.mend()
-
-        thread = threading.Thread(target=break_it)
-        thread.start()
-        try:
-            taken = []
-            for ledger in source.ledgers(100, 1099, NEVER):
-                taken.append(bytes(ledger.xdr))
-                time.sleep(0.001)
-        finally:
-            done.set()
-            thread.join()
-            source.close()
-    assert tuple(taken) == ledgers
+        with closing(source), network.unsteady(0.1, 0.05):
+            taken = slowly(source, 100, 1099)
+    assert taken == ledgers
     assert network.cuts >= 10

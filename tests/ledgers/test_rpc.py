@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -17,7 +17,7 @@ from stellar_arrow_source.ledgers import rpc
 from stellar_arrow_source.ledgers.endpoint import open_source
 from stellar_arrow_source.ledgers.header import ledger_sequence
 from stellar_arrow_source.ledgers.source import RetryPolicy
-from tests.ledgers.stores import NEVER, made
+from tests.ledgers.stores import NEVER, made, slowly
 from tests.support import corpus
 from tests.support.proxy import CuttableProxy
 from tests.support.rpc_server import Answer, RpcServer, b64, send
@@ -117,26 +117,8 @@ def test_a_network_cut_again_and_again_costs_no_ledger() -> None:
     ledgers = made(100, 1099, transactions=1)
     with serving(100, ledgers, most=5) as server, CuttableProxy(server.port) as network:
         source = open_source(f"rpc+http://127.0.0.1:{network.port}", retry=PATIENT)
-        done = threading.Event()
-
-        def break_it() -> None:
-            while not done.wait(0.2):
-                network.cut()
-                done.wait(0.02)
-                network.mend()
-
-        thread = threading.Thread(target=break_it)
-        thread.start()
-        try:
-            taken = []
-            for ledger in source.ledgers(100, 1099, NEVER):
-                taken.append(bytes(ledger.xdr))
-                time.sleep(0.001)
-        finally:
-            done.set()
-            thread.join()
-            source.close()
-        assert tuple(taken) == ledgers
+        with closing(source), network.unsteady(0.2, 0.02):
+            assert slowly(source, 100, 1099) == ledgers
         assert network.cuts >= 5
 
 

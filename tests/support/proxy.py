@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Self
 
 
@@ -47,6 +48,25 @@ class CuttableProxy:
     def mend(self) -> None:
         """Take connections again."""
         self._refusing.clear()
+
+    @contextmanager
+    def unsteady(self, up: float, down: float) -> Iterator[None]:
+        """Cut and mend again and again; so many seconds each."""
+        done = threading.Event()
+
+        def break_it() -> None:
+            while not done.wait(up):
+                self.cut()
+                done.wait(down)
+                self.mend()
+
+        thread = threading.Thread(target=break_it)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def _accept(self) -> None:
         while True:
