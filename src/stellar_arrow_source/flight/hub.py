@@ -27,6 +27,9 @@ HELD_UP: Final = 0.75
 MEETING_SECONDS: Final = 0.1
 """How often a reader looks whether there are others to go on together with."""
 
+MEETING_SECONDS_A_FEED: Final = 0.005
+"""How often at most, for each feed that there is to look at: else thousands would do nothing but look."""
+
 
 class Wait(NamedTuple):
     """A ledger that the source is to give next, and for how many seconds it has been waited for."""
@@ -68,6 +71,11 @@ class LedgerHub:
     def held_ledgers(self) -> int:
         """Raw ledgers held ready for all readers."""
         return sum(feed.held_ledgers for feed in tuple(self._feeds))
+
+    @property
+    def meeting_seconds(self) -> float:
+        """How long a reader goes on before it calls :meth:`meet` again."""
+        return max(MEETING_SECONDS, MEETING_SECONDS_A_FEED * len(self._feeds))
 
     def waits(self) -> list[Wait]:
         """What is being waited for from the source now."""
@@ -228,5 +236,5 @@ class LedgerReader:
         self._looked_back, self._held_up = now, 0.0
 
     def _look_around(self) -> None:
-        if (now := time.monotonic()) - self._looked_around >= MEETING_SECONDS:
+        if (now := time.monotonic()) - self._looked_around >= self._hub.meeting_seconds:
             self._looked_around, self._feed = now, self._hub.meet(self, self._feed)
