@@ -195,6 +195,7 @@ def test_one_that_does_not_come_is_waited_for_once(monkeypatch) -> None:
     taken = drain_to(ahead, 20)
     wait_until(lambda: hub.held_ledgers == 10)
     stalled = hub.open(source, 1, 200)
+    assert drain_to(stalled, 7) == list(range(1, 8))  # one that never moved would not be waited for at all
     time.sleep(hub_module.MEETING_SECONDS)
     held_back = 0
     while not ahead.ended:
@@ -204,7 +205,27 @@ def test_one_that_does_not_come_is_waited_for_once(monkeypatch) -> None:
         time.sleep(0.02)  # so it is close for longer than it waits
     assert taken == list(range(1, 201))
     assert 1 <= held_back <= 12
-    assert drain(stalled) == list(range(1, 201))
+    assert drain(stalled) == list(range(8, 201))
+
+
+def test_whoever_comes_behind_can_hold_up_another_for_some_seconds_only() -> None:
+    """Streams that are opened one after the other, close behind another, and are not read on."""
+    source = source_of(10_000)
+    hub = LedgerHub(lambda: 10 * SIZE)
+    ahead = hub.open(source, 1, 10_000)
+    taken, held_back, began = drain_to(ahead, 40), 0.0, time.monotonic()
+    while time.monotonic() - began < 6:
+        behind = hub.open(source, ahead.position - 25, 10_000)
+        drain_to(behind, behind.position)
+        time.sleep(hub_module.MEETING_SECONDS)
+        for _ in range(12):
+            now = time.monotonic()
+            taken += (group := [ledger.sequence for ledger in ahead.take(1, SIZE, wait=0.1, linger=0)])
+            held_back += 0 if group else time.monotonic() - now
+        behind.close()
+    ahead.close()
+    assert taken == list(range(1, len(taken) + 1))
+    assert feeds_module.PATIENCE_SECONDS < held_back < feeds_module.PATIENCE_IN_ALL + 1
 
 
 def test_nobody_waits_for_one_who_held_up_others(monkeypatch) -> None:
@@ -266,6 +287,27 @@ def test_readers_of_one_range_take_the_same_groups() -> None:
     assert groups[0] == groups[1]
     assert [group[0] for group in groups[0]] == list(range(1, 501, 20))
     assert groups[2] == [(15, 6), *groups[0][1:]], "who begins elsewhere goes on with the others' groups"
+
+
+def test_groups_are_forgotten_with_their_ledgers() -> None:
+    hub = LedgerHub(lambda: SIZE)  # less than a group
+    reader = hub.open(source_of(), 1, 500)
+    while not reader.ended:
+        reader.take(7, 100 * SIZE, wait=1, linger=0.01)
+    assert len(reader._feed.groups) <= 1
+
+
+def test_one_who_is_left_behind_has_not_come_to_the_end() -> None:
+    hub, source = LedgerHub(lambda: 10 * SIZE), source_of(10_000)
+    quick, slow = (hub.open(source, 1, None) for _ in range(2))
+    drain_to(quick, 14)
+    with (feed := slow._feed).changed:
+        feed.leave_behind(quick)
+        quick.close()
+    wait_until(lambda: feed.ended)
+    assert not slow.ended
+    assert drain_to(slow, 50)[:50] == list(range(1, 51))
+    slow.close()
 
 
 def test_what_is_decoded_for_several_is_decoded_once_and_counted() -> None:

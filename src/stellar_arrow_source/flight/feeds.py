@@ -15,6 +15,12 @@ from stellar_arrow_source.ledgers.source import LedgerSource, RawLedger
 PATIENCE_SECONDS: Final = 1.0
 """How long a feed waits at most for one close behind it, once."""
 
+PATIENCE_IN_ALL: Final = 2.0
+"""How many seconds a feed may wait in all, whoever comes behind it."""
+
+PATIENCE_GAINED: Final = 0.03
+"""Seconds of that which each second brings back."""
+
 CLOSE_WINDOWS: Final = 3
 """How many times the ledgers that it holds another may be behind to be close."""
 
@@ -73,9 +79,11 @@ class Feed:
         self._source, self._first, self._end = reader.source, reader.position, reader.end
         self._window: deque[RawLedger] = deque()
         self._stop = threading.Event()
+        self._begin = reader.position
         self._was_awaited = slow
         self._awaited: Feed | None = None
-        self._patient_until = 0.0
+        self._waiting_from = self._patient_until = 0.0
+        self._patience, self._patience_at = PATIENCE_IN_ALL, time.monotonic()
         threading.Thread(target=self._pull, name=f"feed-{reader.position}", daemon=True).start()
 
     def admit(self, reader: Reader, *, among: bool = False) -> bool:
@@ -107,23 +115,39 @@ class Feed:
         with self.changed:
             return self._slowest()
 
+    def is_near(self, position: int, behind: Feed) -> bool:
+        """Whether a reader at that place of ``behind`` could join this feed or wait for it; asked without a lock."""
+        return self._first <= position <= self.upcoming + behind._reach()
+
     def wait_for(self, other: Feed) -> None:
-        """Hold the readers back for a while if those of another feed are close behind.
+        """Hold the readers back for a while if those of another feed are close behind, and move.
 
         Two feeds decode what one could for both, and at the same pace they would never meet. Where ledgers come
         slower than they are read, the other comes up by itself.
         """
-        if self.blocked and not other._was_awaited and 0 < self.slowest - other.slowest <= self._reach():
+        if not self.blocked or other._was_awaited or self.is_waiting():
+            return
+        place, now = other.slowest, time.monotonic()
+        gained = PATIENCE_GAINED * (now - self._patience_at)
+        self._patience, self._patience_at = min(self._patience + gained, PATIENCE_IN_ALL), now
+        if self._patience >= PATIENCE_SECONDS and place > other._begin and 0 < self.slowest - place <= self._reach():
             other._was_awaited = True
-            self._awaited, self._patient_until = other, time.monotonic() + PATIENCE_SECONDS
+            self._awaited, self._waiting_from, self._patient_until = other, now, now + PATIENCE_SECONDS
 
     def is_waiting(self) -> bool:
         """Whether the readers are to be held back."""
         if self._awaited is None:
             return False
-        if not self._awaited.size or time.monotonic() >= self._patient_until:
-            self._awaited = None
-        return self._awaited is not None
+        with self.changed:
+            now = time.monotonic()
+            if self._awaited is not None and (not self._awaited.size or now >= self._patient_until):
+                self._awaited = None
+                self._patience -= min(now, self._patient_until) - self._waiting_from
+            return self._awaited is not None
+
+    def inherit_patience(self, other: Feed) -> None:
+        """Wait no more from now on than those that come from another feed may."""
+        self._patience = min(self._patience, other._patience)
 
     def has(self, reader: Reader) -> bool:
         """Whether a reader is one of this feed, and has not been left behind."""
@@ -152,8 +176,10 @@ class Feed:
             self.changed.notify_all()
             return not self._readers
 
-    def forget_decoded(self) -> None:
-        """Let go of what has been decoded and all readers have had."""
+    def note(self, first: int, ledgers: int) -> None:
+        """A group has been taken: others take the same one; and what all have had decoded is let go of."""
+        if first >= self._first:  # else its room was given away meanwhile, and nobody can be there any more
+            self.groups[first] = ledgers
         self.decoded.forget(min((reader.begun for reader in self._readers), default=self.upcoming))
 
     @property

@@ -124,9 +124,10 @@ class LedgerHub:
             for other in self._feeds:
                 if other is feed:
                     before = False
-                elif other.is_of(reader):
+                elif other.is_of(reader) and other.is_near(reader.position, feed):
                     # Of two equals the elder stays, so that none goes to and fro.
                     if (other.size > size or (before and other.size == size)) and other.admit(reader, among=True):
+                        other.inherit_patience(feed)
                         self._leave(reader, feed)
                         return other
                     feed.wait_for(other)
@@ -164,7 +165,8 @@ class LedgerReader:
     @property
     def ended(self) -> bool:
         """The source gave its last ledger and all were taken."""
-        return self._feed.ended and not self._feed.ready(self.position)
+        feed = self._feed
+        return feed.ended and feed.has(self) and not feed.ready(self.position)
 
     def take(self, max_ledgers: int, max_bytes: int, *, wait: float, linger: float) -> list[RawLedger]:
         """The next ledgers, at least one unless none comes within ``wait`` seconds.
@@ -203,8 +205,7 @@ class LedgerReader:
                 self.position += 1
             self.begun = start
             if group:
-                feed.groups[start] = len(group)
-                feed.forget_decoded()
+                feed.note(start, len(group))
             feed.notice()
             if not group and feed.failure is not None and feed.has(self):
                 raise feed.failure
